@@ -1,0 +1,199 @@
+package ca
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/clusterca/clusterca/fingerprint"
+)
+
+// Request says what a member's leaf is to be. The key comes from ParseRequest or from the caller's own keeper; all else
+// is the CA's decision.
+type Request struct {
+	Cluster   fingerprint.ClusterID
+	Identity  fingerprint.Identity
+	PublicKey crypto.PublicKey
+	Name      string        // for people; empty: the trust domain
+	Hosts     []string      // DNS names and IP addresses that are served; none for users
+	Lifetime  time.Duration // 0: control 7 days, node and user 1 day; at most 90 days
+	Backdate  time.Duration // 0: Backdate
+	Clamp     bool          // a leaf that would outlive its issuer: false refuses it, true lets it end with the issuer
+	Now       time.Time     // zero: the present
+}
+
+// DocumentRequest says whose document signer is to be certified.
+type DocumentRequest struct {
+	Cluster   fingerprint.ClusterID
+	Member    fingerprint.Identity // a control member
+	PublicKey crypto.PublicKey
+	Now       time.Time // zero: the present
+}
+
+// Leaf is a certificate that an authority issued, and the authority's.
+type Leaf struct {
+	Certificate *x509.Certificate
+	Issuer      *x509.Certificate
+}
+
+// ErrNames is wrapped when the hosts of a request cannot stand in its certificate.
+var ErrNames = errors.New("host names are not allowed")
+
+// Issue signs a member's leaf. The error wraps fingerprint.ErrIdentity, keystore.ErrAlgorithm, ErrNames or
+// ErrLifetime when the request is not allowed; the last names the latest date that is.
+func (a *Authority) Issue(r Request) (*Leaf, error) {
+	leaf, err := a.issue(r)
+	if err != nil {
+		return nil, fmt.Errorf("ca: issue %q: %w", r.Identity, err)
+	}
+	return leaf, nil
+}
+
+func (a *Authority) issue(r Request) (*Leaf, error) {
+	if err := a.ofCluster(r.Cluster, r.Identity); err != nil {
+		return nil, err
+	}
+	life, err := leafLifetimes[r.Identity.Role].choose(r.Lifetime)
+	if err != nil {
+		return nil, err
+	}
+	template, err := a.leafTemplate(r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
+	if err != nil {
+		return nil, err
+	}
+	template.Subject = leafSubject(r.Name, r.Identity.ID, r.Cluster)
+	template.ExtKeyUsage = usages(r.Identity.Role)
+	uri, err := url.Parse(r.Identity.String())
+	if err != nil {
+		return nil, err
+	}
+	template.URIs = []*url.URL{uri}
+	if err := addHosts(template, r.Identity.Role, r.Hosts); err != nil {
+		return nil, err
+	}
+	return a.release(template, r.PublicKey)
+}
+
+// ofCluster refuses to sign for another cluster than the authority's own.
+func (a *Authority) ofCluster(cluster fingerprint.ClusterID, id fingerprint.Identity) error {
+	if err := errors.Join(cluster.Validate(), id.Validate()); err != nil {
+		return err
+	}
+	if cluster.UUID != a.certificate.Subject.SerialNumber || cluster.Domain != id.Domain {
+		return fmt.Errorf("the authority is of cluster %s, the request of %s (%s): %w", a.certificate.Subject.SerialNumber, cluster.UUID, cluster.Domain, fingerprint.ErrIdentity)
+	}
+	return nil
+}
+
+// leafTemplate is what all end certificates have in common: digitalSignature alone, no CA, and an end no later than the
+// issuer's.
+func (a *Authority) leafTemplate(public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*x509.Certificate, error) {
+	key, err := acceptable(public)
+	if err != nil {
+		return nil, err
+	}
+	if key == a.key {
+		return nil, errors.New("the key is the authority's own: make another")
+	}
+	v, err := span(now, backdate, life)
+	if err != nil {
+		return nil, err
+	}
+	if last := a.certificate.NotAfter; v.notAfter.After(last) {
+		if !clamp {
+			return nil, fmt.Errorf("it would end %s, its issuer ends %s: ask for no more, or renew the issuer: %w", v.notAfter.Format(time.RFC3339), last.Format(time.RFC3339), ErrLifetime)
+		}
+		v.notAfter = last
+	}
+	if v.notBefore.Before(a.certificate.NotBefore) {
+		v.notBefore = a.certificate.NotBefore
+	}
+	if !v.notAfter.After(v.notBefore) {
+		return nil, fmt.Errorf("the issuer ended %s: renew it first: %w", a.certificate.NotAfter.Format(time.RFC3339), ErrLifetime)
+	}
+	return &x509.Certificate{
+		NotBefore:             v.notBefore,
+		NotAfter:              v.notAfter,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		BasicConstraintsValid: true,
+		SubjectKeyId:          keyID(key),
+	}, nil
+}
+
+func (a *Authority) release(template *x509.Certificate, public crypto.PublicKey) (*Leaf, error) {
+	certificate, err := sign(template, a.certificate, public, a.signer)
+	if err != nil {
+		return nil, err
+	}
+	return &Leaf{Certificate: certificate, Issuer: a.certificate}, nil
+}
+
+// IssueDocumentSigner certifies the key with which a control member signs documents: EKU documentSigning alone and no
+// URI, so that it can never be taken for a member in a handshake. It ends with its issuer at the latest.
+func (a *Authority) IssueDocumentSigner(r DocumentRequest) (*Leaf, error) {
+	leaf, err := a.issueDocumentSigner(r)
+	if err != nil {
+		return nil, fmt.Errorf("ca: issue document signer of %q: %w", r.Member, err)
+	}
+	return leaf, nil
+}
+
+func (a *Authority) issueDocumentSigner(r DocumentRequest) (*Leaf, error) {
+	if err := a.ofCluster(r.Cluster, r.Member); err != nil {
+		return nil, err
+	}
+	if r.Member.Role != fingerprint.Control {
+		return nil, fmt.Errorf("only control members sign documents: %w", fingerprint.ErrIdentity)
+	}
+	template, err := a.leafTemplate(r.PublicKey, r.Now, 0, documentLifetime.usual, true)
+	if err != nil {
+		return nil, err
+	}
+	template.Subject = leafSubject("", "documents of "+r.Member.ID, r.Cluster)
+	template.UnknownExtKeyUsage = []asn1.ObjectIdentifier{DocumentSigning}
+	return a.release(template, r.PublicKey)
+}
+
+// addHosts sorts hosts into DNS names and IP addresses.
+func addHosts(template *x509.Certificate, role fingerprint.Role, hosts []string) error {
+	if role == fingerprint.User && len(hosts) > 0 {
+		return fmt.Errorf("a user serves no host, asked for %q: %w", hosts, ErrNames)
+	}
+	if len(hosts) > maxHosts {
+		return fmt.Errorf("%d hosts, at most %d: %w", len(hosts), maxHosts, ErrNames)
+	}
+	for _, host := range hosts {
+		if address, err := netip.ParseAddr(host); err == nil && address.Zone() == "" {
+			template.IPAddresses = append(template.IPAddresses, address.Unmap().AsSlice())
+			continue
+		}
+		if !dnsName(host) {
+			return fmt.Errorf("%q is neither an IP address nor a lower-case DNS name: %w", host, ErrNames)
+		}
+		template.DNSNames = append(template.DNSNames, host)
+	}
+	return nil
+}
+
+// dnsName accepts host names (RFC 1123 §2.1) in lower case, and no wildcards. A last label of digits alone would be
+// taken for an IP address by some verifiers.
+func dnsName(s string) bool {
+	labels := strings.Split(s, ".")
+	for _, label := range labels {
+		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			if c := label[i]; !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
+				return false
+			}
+		}
+	}
+	return len(s) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
+}

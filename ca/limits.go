@@ -1,0 +1,7 @@
+package ca
+
+// Bounds on what comes from outside.
+const (
+	maxRequest = 16 << 10 // bytes of a certification request; one of RSA-8192 is under 3 KiB
+	maxHosts   = 64
+)

@@ -1,0 +1,10 @@
+package fingerprint
+
+// Bounds on what comes from outside.
+const (
+	maxDomain  = 255 // bytes of a trust domain (SPIFFE-ID §2.1)
+	maxID      = 255 // bytes of an id as written in a URI
+	maxURI     = 1024
+	maxEntries = 1 << 21 // registry lines: twice the largest cluster that is planned for
+	maxLine    = 2048
+)

@@ -1,0 +1,3 @@
+module github.com/clusterca/clusterca
+
+go 1.26.0

@@ -1,0 +1,165 @@
+// Package dsse answers: who signed this document, and does it say exactly one thing?
+//
+// It is version 1 of the Dead Simple Signing Envelope: the signature covers the payload's type and bytes, so a document
+// of one kind is never taken for another, and nothing is parsed before it was verified. Decode is the strict JSON
+// reader for what was verified.
+package dsse
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+const (
+	maxEnvelope   = 2 << 20
+	maxSignatures = 16
+)
+
+// Errors of Open.
+var (
+	ErrMalformed = errors.New("not a signed document of the expected kind")
+	ErrUntrusted = errors.New("signed by nobody who may")
+)
+
+type envelope struct {
+	PayloadType string      `json:"payloadType"`
+	Payload     []byte      `json:"payload"`
+	Signatures  []signature `json:"signatures"`
+}
+
+type signature struct {
+	KeyID string `json:"keyid"`
+	Sig   []byte `json:"sig"`
+}
+
+// encodePAE is the pre-authentication encoding: lengths in front of type and payload leave one way to read it.
+func encodePAE(payloadType string, payload []byte) []byte {
+	b := fmt.Appendf(nil, "DSSEv1 %d %s %d ", len(payloadType), payloadType, len(payload))
+	return append(b, payload...)
+}
+
+// Sign wraps payload in an envelope with one signature. The algorithm follows from the key: ECDSA with the curve's
+// hash, Ed25519, or RSA-PSS with SHA-256.
+func Sign(payloadType string, payload []byte, signer crypto.Signer) ([]byte, error) {
+	opts, err := options(signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	sig, err := crypto.SignMessage(signer, rand.Reader, encodePAE(payloadType, payload), opts)
+	if err != nil {
+		return nil, fmt.Errorf("dsse: sign: %w", err)
+	}
+	id, err := keyID(signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(envelope{payloadType, payload, []signature{{id, sig}}})
+}
+
+// Open returns the payload of an envelope of exactly this type that one of the trusted keys signed, and that key.
+func Open(data []byte, payloadType string, trusted []crypto.PublicKey) ([]byte, crypto.PublicKey, error) {
+	if len(data) > maxEnvelope {
+		return nil, nil, fmt.Errorf("dsse: %d bytes, at most %d: %w", len(data), maxEnvelope, ErrMalformed)
+	}
+	var e envelope
+	if err := Decode(data, &e); err != nil {
+		return nil, nil, fmt.Errorf("dsse: %w: %w", ErrMalformed, err)
+	}
+	if e.PayloadType != payloadType {
+		return nil, nil, fmt.Errorf("dsse: it is a %q, not a %q: %w", e.PayloadType, payloadType, ErrMalformed)
+	}
+	if len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures {
+		return nil, nil, fmt.Errorf("dsse: %d signatures: %w", len(e.Signatures), ErrMalformed)
+	}
+	message := encodePAE(e.PayloadType, e.Payload)
+	for _, s := range e.Signatures {
+		for _, key := range trusted {
+			// The key id is a hint and proves nothing; it only spares checks that cannot succeed.
+			if id, err := keyID(key); err != nil || s.KeyID != "" && s.KeyID != id {
+				continue
+			}
+			if verify(key, message, s.Sig) {
+				return e.Payload, key, nil
+			}
+		}
+	}
+	return nil, nil, fmt.Errorf("dsse: %w", ErrUntrusted)
+}
+
+// Payload returns the payload of an envelope without looking at its signatures: for one's own copies only.
+func Payload(data []byte, payloadType string) ([]byte, error) {
+	var e envelope
+	if err := Decode(data, &e); err != nil || e.PayloadType != payloadType {
+		return nil, fmt.Errorf("dsse: %w", ErrMalformed)
+	}
+	return e.Payload, nil
+}
+
+func keyID(public crypto.PublicKey) (string, error) {
+	spki, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return "", fmt.Errorf("dsse: %w", err)
+	}
+	sum := sha256.Sum256(spki)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func hashOf(k *ecdsa.PublicKey) crypto.Hash {
+	if k.Curve.Params().BitSize > 256 {
+		return crypto.SHA384
+	}
+	return crypto.SHA256
+}
+
+var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+
+func options(public crypto.PublicKey) (crypto.SignerOpts, error) {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		return hashOf(k), nil
+	case ed25519.PublicKey:
+		return crypto.Hash(0), nil
+	case *rsa.PublicKey:
+		return pss, nil
+	}
+	return nil, fmt.Errorf("dsse: no signature algorithm for %T", public)
+}
+
+func verify(public crypto.PublicKey, message, sig []byte) bool {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		h := hashOf(k).New()
+		h.Write(message)
+		return ecdsa.VerifyASN1(k, h.Sum(nil), sig)
+	case ed25519.PublicKey:
+		return ed25519.Verify(k, message, sig)
+	case *rsa.PublicKey:
+		sum := sha256.Sum256(message)
+		return rsa.VerifyPSS(k, crypto.SHA256, sum[:], sig, pss) == nil
+	}
+	return false
+}
+
+// Decode reads one JSON value strictly: what encoding/json lets through (unknown fields, a key twice or in another
+// case, data after the value) is refused, since another reader could take another meaning from it.
+func Decode(data []byte, v any) error {
+	if err := unambiguous(data); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package dsse
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+const maxDepth = 32
+
+// unambiguous walks the tokens of one JSON value and refuses a key that stands twice in an object, in whatever case:
+// encoding/json matches field names without regard to case and takes the last.
+func unambiguous(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := value(d, 0); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("data after the JSON value")
+	}
+	return nil
+}
+
+func value(d *json.Decoder, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("nested deeper than %d", maxDepth)
+	}
+	token, err := d.Token()
+	if err != nil {
+		return err
+	}
+	switch token {
+	case json.Delim('{'):
+		return object(d, depth)
+	case json.Delim('['):
+		for d.More() {
+			if err := value(d, depth+1); err != nil {
+				return err
+			}
+		}
+		_, err = d.Token()
+	}
+	return err
+}
+
+func object(d *json.Decoder, depth int) error {
+	seen := make(map[string]bool)
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		key, _ := token.(string)
+		if folded := strings.ToLower(key); seen[folded] {
+			return fmt.Errorf("key %q stands twice", key)
+		} else {
+			seen[folded] = true
+		}
+		if err := value(d, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err := d.Token()
+	return err
+}

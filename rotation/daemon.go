@@ -1,0 +1,292 @@
+package rotation
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/keystore"
+	"github.com/clusterca/clusterca/verify"
+)
+
+// Daemon is one CA daemon: it signs committed trust states, answers members, and moves rollovers on. Any number may
+// run over one store; each step is one compare-and-swap, so they cannot disagree. Safe for concurrent use.
+type Daemon struct {
+	cluster   *Cluster
+	self      fingerprint.Identity
+	documents crypto.Signer
+
+	mu        sync.Mutex // guards what follows
+	published *publication
+	changed   chan struct{} // closed when published is replaced
+
+	refreshing sync.Mutex // one refresh at a time; held across store calls
+	said       string     // blockers logged last, guarded by refreshing
+}
+
+// publication is what members may be told: committed, signed, and found in the store at one moment. It is immutable.
+type publication struct {
+	trust    *trustRecord
+	registry *fingerprint.Registry
+	document []byte // the registry, signed
+	issued   time.Time
+	members  []Member
+	asked    map[fingerprint.Identity]fingerprint.Certificate // leaves that an operator wants replaced
+}
+
+// Daemon makes a CA daemon of the control member self, which signs documents with the given signer. It does nothing
+// until Run.
+func (c *Cluster) Daemon(self fingerprint.Identity, documents crypto.Signer) *Daemon {
+	return &Daemon{cluster: c, self: self, documents: documents, changed: make(chan struct{})}
+}
+
+// Run publishes what is committed and drives rollovers until ctx ends, whose error it returns. A daemon that was
+// killed at any instruction is continued by the next Run, here or elsewhere.
+func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wake := make(chan struct{}, 1)
+	var watching sync.WaitGroup
+	watching.Go(func() { d.watch(ctx, wake) })
+	defer watching.Wait()
+	for {
+		if err := d.turn(ctx); err != nil && ctx.Err() == nil {
+			d.cluster.cfg.Log.Warn("CA daemon will try again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wake:
+		case <-time.After(driverTick):
+		}
+		// Many members report at the same moment: one look at the store serves them all.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(driverPause):
+		}
+	}
+}
+
+// watch wakes the driver at every change of the store. Missing one costs a tick, never a step.
+func (d *Daemon) watch(ctx context.Context, wake chan<- struct{}) {
+	var after keystore.Revision
+	for ctx.Err() == nil {
+		for record, err := range d.cluster.cfg.Store.Watch(ctx, "", after) {
+			if err != nil {
+				break
+			}
+			after = record.Revision
+			if strings.HasPrefix(record.Key, "history/") {
+				continue
+			}
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+		if _, now, err := d.cluster.cfg.Store.List(ctx, trustKey+"/"); err == nil {
+			after = now
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(driverTick):
+		}
+	}
+}
+
+// turn looks at the store, publishes, and takes as many steps as the guards allow.
+func (d *Daemon) turn(ctx context.Context) error {
+	for {
+		p, err := d.refresh(ctx)
+		if err != nil {
+			return err
+		}
+		moved, err := d.drive(ctx, p)
+		if err != nil || !moved {
+			return err
+		}
+	}
+}
+
+// drive takes one step if the machine allows one.
+func (d *Daemon) drive(ctx context.Context, p *publication) (moved bool, err error) {
+	c := d.cluster
+	if err := c.destroyRetired(ctx, p.trust.bundle); err != nil {
+		return false, err
+	}
+	view := View{State: p.trust.bundle, Digest: p.trust.digest, Members: p.members}
+	decision := Next(view, time.Now())
+	d.say(p.trust.bundle, decision.Blockers)
+	next := decision.Commit
+	switch {
+	case decision.Make != nil:
+		if next, err = c.prepare(ctx, p.trust, decision.Make); err != nil {
+			return false, err
+		}
+	case next == nil:
+		if next, err = c.upkeep(ctx, view); err != nil || next == nil {
+			return false, err
+		}
+	}
+	_, err = c.commit(ctx, p.trust, next)
+	if errors.Is(err, keystore.ErrConflict) {
+		return true, nil // another daemon was first: look again
+	}
+	return err == nil, err
+}
+
+func (d *Daemon) say(b *verify.Bundle, blockers []Blocker) {
+	var list []string
+	for _, x := range blockers {
+		list = append(list, x.Reason)
+	}
+	line := strings.Join(list, "; ")
+	d.refreshing.Lock()
+	defer d.refreshing.Unlock()
+	if line != d.said && line != "" {
+		d.cluster.cfg.Log.Info("rollover waits", "phase", b.Phase, "state", b.Version, "for", line)
+	}
+	d.said = line
+}
+
+// refresh reads the store and publishes what it finds. What is published was committed before.
+func (d *Daemon) refresh(ctx context.Context) (*publication, error) {
+	d.refreshing.Lock()
+	defer d.refreshing.Unlock()
+	c := d.cluster
+	view, held, err := c.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.publish(ctx, held, d.self, d.documents); err != nil {
+		return nil, err
+	}
+	p := &publication{trust: held, members: view.Members, asked: make(map[fingerprint.Identity]fingerprint.Certificate)}
+	for _, m := range view.Members {
+		if !m.Renew.IsZero() && m.Renew == m.Leaf {
+			p.asked[m.Identity] = m.Renew
+		}
+	}
+	if err := d.signRegistry(ctx, p); err != nil {
+		return nil, err
+	}
+	return p, d.replace(p)
+}
+
+// signRegistry signs the numbered registry, unless the one published says the same under the same state.
+func (d *Daemon) signRegistry(ctx context.Context, p *publication) error {
+	var err error
+	if p.registry, p.issued, err = d.cluster.numbered(ctx, p.trust.bundle); err != nil {
+		return err
+	}
+	if old := d.now(); old != nil && old.registry.Version() == p.registry.Version() && old.trust.digest == p.trust.digest {
+		p.document = old.document
+		return nil
+	}
+	p.document, err = verify.SignRegistry(p.trust.bundle, p.registry, p.issued, p.issued.Add(registryFresh), d.documents)
+	return err
+}
+
+func (d *Daemon) now() *publication {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.published
+}
+
+// replace publishes p and wakes the long polls when it says anything new.
+func (d *Daemon) replace(p *publication) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.published
+	if old != nil && p.trust.bundle.Version.Less(old.trust.bundle.Version) {
+		return fmt.Errorf("the store went back from state %v to %v: it was restored; nothing is done until an operator adopts a state", old.trust.bundle.Version, p.trust.bundle.Version)
+	}
+	d.published = p
+	if old == nil || old.trust.digest != p.trust.digest || old.registry.Version() != p.registry.Version() || !sameAsked(old.asked, p.asked) {
+		close(d.changed)
+		d.changed = make(chan struct{})
+	}
+	return nil
+}
+
+func sameAsked(a, b map[fingerprint.Identity]fingerprint.Certificate) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for id, leaf := range a {
+		if b[id] != leaf {
+			return false
+		}
+	}
+	return true
+}
+
+// upkeep is what a settled state needs from time to time: a control member that was removed leaves it, a control
+// member's next key is promoted, document signers get new certificates, and the state is issued again before it
+// goes stale. It returns nil when nothing is due.
+func (c *Cluster) upkeep(ctx context.Context, v View) (*verify.Bundle, error) {
+	for _, m := range v.Members {
+		if m.Identity.Role != fingerprint.Control {
+			continue
+		}
+		if m.Revoked != nil {
+			if next := withoutControl(v.State, m.Identity); next != nil {
+				return next, nil
+			}
+			continue
+		}
+		if next := controlKeys(v.State, m); next != nil {
+			return next, nil
+		}
+	}
+	if v.State.Phase != verify.Settled {
+		return nil, nil
+	}
+	now := time.Now()
+	if next, err := c.freshDocuments(ctx, v.State, now); err != nil || next != nil {
+		return next, err
+	}
+	if issued, until := v.State.Issued, v.State.FreshUntil; now.After(issued.Add(until.Sub(issued) / 2)) {
+		return v.State.Clone(), nil
+	}
+	return nil, nil
+}
+
+// controlKeys brings a control member's pins in the state in line with its record, or returns nil when they are. The
+// record leads: a next key stands there first, and current becomes next when the member has proved it.
+func controlKeys(s *verify.Bundle, m Member) *verify.Bundle {
+	i := slices.IndexFunc(s.Control, func(x verify.Controller) bool { return x.Member == m.Identity })
+	if i < 0 || s.Control[i].Current == m.Current && s.Control[i].Next == m.Next {
+		return nil
+	}
+	next := s.Clone()
+	next.Control[i].Current, next.Control[i].Next = m.Current, m.Next
+	return next
+}
+
+// freshDocuments issues the certificates of all document signers again when one has used two thirds of its life.
+func (c *Cluster) freshDocuments(ctx context.Context, s *verify.Bundle, now time.Time) (*verify.Bundle, error) {
+	due, err := documentsDue(s, now)
+	if err != nil || !due {
+		return nil, err
+	}
+	authority, err := c.authority(ctx, s, s.Signer)
+	if err != nil {
+		return nil, err
+	}
+	next := s.Clone()
+	if next.Control, err = documentsUnder(s, authority, now); err != nil {
+		return nil, err
+	}
+	for i := range next.Control {
+		next.Control[i].Documents = next.Control[i].Documents[len(s.Control[i].Documents):]
+	}
+	return next, nil
+}

@@ -1,0 +1,159 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/keystore"
+	"github.com/clusterca/clusterca/verify"
+)
+
+// Code says in a stable word why a member blocks.
+type Code string
+
+// The codes.
+const (
+	Behind    Code = "behind"    // it has not confirmed the state in force
+	Unproven  Code = "unproven"  // its verifier has not accepted the new root's canary
+	OldLeaf   Code = "old-leaf"  // it serves a leaf of another root than the one that stays
+	Algorithm Code = "algorithm" // it does not know the new root's algorithm
+	Refusing  Code = "refusing"  // it refused a member that counts
+	Unlisted  Code = "unlisted"  // it has not confirmed a registry that names the key
+)
+
+// Blocker is a member that keeps the next step waiting.
+type Blocker struct {
+	Member fingerprint.Identity `json:"member"`
+	Code   Code                 `json:"code"`
+	Reason string               `json:"reason"` // one sentence that names the member
+	Remedy string               `json:"remedy"`
+}
+
+// counted says whether a member's agreement is needed: it has a record, was not removed, has no debt, and serves.
+// Whether it can be reached makes no difference: its credentials come back with it.
+func counted(v View, m Member) bool {
+	return m.Revoked == nil && m.Report != nil && m.Report.Serving && !indebted(v.State, m.Identity)
+}
+
+func indebted(s *verify.Bundle, id fingerprint.Identity) bool { return slices.Contains(s.Debts, id) }
+
+// confirmed says whether the member's newest report names exactly the state in force. "At least" would not do: after a
+// restore two states have one number.
+func confirmed(v View, m Member) bool {
+	r := m.Report
+	return r != nil && r.Serving && r.State == v.State.Version && r.Digest == v.Digest
+}
+
+// waived says whether a waiver lets the guards pass the member now.
+func waived(s *verify.Bundle, id fingerprint.Identity, now time.Time) bool {
+	return slices.ContainsFunc(s.Waivers, func(w verify.Waiver) bool { return w.Member == id && now.Before(w.Until) })
+}
+
+// guard says who blocks the step from the present phase, and whom a waiver let it pass.
+func guard(v View, now time.Time) (blockers []Blocker, passed []fingerprint.Identity) {
+	for _, m := range v.Members {
+		if m.Revoked != nil || !counted(v, m) && !indebted(v.State, m.Identity) {
+			continue
+		}
+		blocker, blocks := objection(v, m)
+		switch {
+		case !blocks:
+		case waived(v.State, m.Identity, now):
+			passed = append(passed, m.Identity)
+		default:
+			blockers = append(blockers, blocker)
+		}
+	}
+	return append(blockers, refusing(v)...), passed
+}
+
+// objection says why the step cannot be taken past m.
+func objection(v View, m Member) (Blocker, bool) {
+	s := v.State
+	name := m.Identity.ID
+	to, _ := s.Root(s.To)
+	switch r := m.Report; {
+	case !confirmed(v, m):
+		return Blocker{m.Identity, Behind,
+			fmt.Sprintf("%s has not confirmed state %v (%s), %s", name, s.Version, s.Phase, lastHeard(r)),
+			"see that it runs and reaches a CA daemon, or remove it"}, true
+	case s.Phase == verify.Trust && !slices.Contains(r.Proven, to.Key):
+		return Blocker{m.Identity, Unproven,
+			fmt.Sprintf("%s trusts root g%d but its verifier does not accept a leaf of it", name, s.To),
+			"upgrade it to a version that verifies the new root's algorithm, or roll back"}, true
+	case s.Phase == verify.Switch && r.Issuer != to.Key:
+		return Blocker{m.Identity, OldLeaf,
+			fmt.Sprintf("%s still serves a leaf of another root than g%d", name, s.To),
+			"it renews by itself: see its log for why it does not"}, true
+	}
+	return Blocker{}, false
+}
+
+func lastHeard(r *verify.Report) string {
+	switch {
+	case r == nil:
+		return "it was never heard of"
+	case r.Clock.IsZero():
+		return fmt.Sprintf("its last report was of state %v", r.State)
+	}
+	return fmt.Sprintf("its last report was of state %v at %s", r.State, r.Clock.Format(time.TimeOnly))
+}
+
+// refusing finds refusals between members that count: trust differs somewhere, whatever was confirmed.
+func refusing(v View) []Blocker {
+	var blockers []Blocker
+	for _, m := range v.Members {
+		if !counted(v, m) || !confirmed(v, m) {
+			continue
+		}
+		for _, refused := range m.Report.Refusals {
+			i := slices.IndexFunc(v.Members, func(x Member) bool { return x.Identity == refused.Peer })
+			if refused.Reason.Trust() && i >= 0 && counted(v, v.Members[i]) {
+				blockers = append(blockers, Blocker{m.Identity, Refusing,
+					fmt.Sprintf("%s refused %s since state %v: %s", m.Identity.ID, refused.Peer.ID, v.State.Version, refused.Reason),
+					"compare the two members' trust states; roll back if it cannot be explained"})
+			}
+		}
+	}
+	return blockers
+}
+
+// lacking finds the members whose last report does not know an algorithm.
+func lacking(v View, now time.Time, a keystore.Algorithm) []Blocker {
+	var blockers []Blocker
+	for _, m := range v.Members {
+		if counted(v, m) && !waived(v.State, m.Identity, now) && !slices.Contains(m.Report.Algorithms, a) {
+			blockers = append(blockers, Blocker{m.Identity, Algorithm,
+				fmt.Sprintf("%s does not know %s", m.Identity.ID, a), "upgrade it, or choose another algorithm"})
+		}
+	}
+	return blockers
+}
+
+// ServeNext says who must still learn of a member's newer key before the member may serve it. For a role that is open
+// nobody needs to; for a listed one, every counted member confirms a registry that names it; for a control
+// member, every counted member confirms the trust state, which names it.
+func ServeNext(v View, m Member) []Blocker {
+	rule := v.State.RuleFor(m.Identity.Role)
+	if rule == fingerprint.Open {
+		return nil
+	}
+	var blockers []Blocker
+	for _, x := range v.Members {
+		if x.Identity == m.Identity || !counted(v, x) {
+			continue
+		}
+		known := !m.Listed.IsZero() && !x.Report.Registry.Less(m.Listed)
+		if m.Identity.Role == fingerprint.Control {
+			known = confirmed(v, x)
+		}
+		if !known {
+			blockers = append(blockers, Blocker{x.Identity, Unlisted,
+				fmt.Sprintf("%s does not know the newer key of %s yet", x.Identity.ID, m.Identity.ID),
+				"see that it runs and reaches a CA daemon"})
+		}
+	}
+	return blockers
+}

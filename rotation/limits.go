@@ -1,0 +1,21 @@
+package rotation
+
+import "time"
+
+const (
+	rootLabelPrefix = "root-"
+
+	maxStates = 64              // signed states in one answer
+	maxWait   = 5 * time.Minute // of a long poll
+	maxReason = 1024            // bytes of a reason that people give
+
+	driverTick    = time.Second           // a look at the store even when nothing was heard
+	driverPause   = 10 * time.Millisecond // many reports arrive together
+	publishPoll   = 50 * time.Millisecond
+	stateFresh    = 30 * 24 * time.Hour // a trust state is issued again after half of it
+	registryFresh = 24 * time.Hour      // a registry is signed again after half of it
+
+	// settleBound is how long a rollover may take: longer than a leaf lives, so that a member which is away can come
+	// back meanwhile.
+	settleBound = 48 * time.Hour
+)

@@ -1,0 +1,344 @@
+package member
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clusterca/clusterca/ca"
+	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/rotation"
+	"github.com/clusterca/clusterca/rotation/live"
+	"github.com/clusterca/clusterca/verify"
+)
+
+// follower is the running part of a member. One goroutine owns it; only the long poll runs beside.
+type follower struct {
+	*Member
+	ca       calls
+	reporter reporter
+
+	joined  bool   // this boot was recorded and the state read after it
+	renew   bool   // replace the leaf although it is not due
+	rekey   bool   // replace the key too
+	waiting []task // answered when no renewal is outstanding
+	retry   time.Duration
+}
+
+// boot is a rejoin: the boot is recorded, which withdraws the confirmation of the boot before; then the state is read;
+// then a leaf of its signer is taken; then the member says that it serves. Only when the state is still the same after
+// that was recorded does it serve: a step that did not count it is then visible to it. Without a CA daemon it
+// serves what the disk holds after a bounded wait: a CA that is down must not keep a cluster down.
+func (f *follower) boot(ctx context.Context) error {
+	limit := time.NewTimer(f.cfg.BootBound)
+	defer limit.Stop()
+	for {
+		err := f.rejoin(ctx)
+		if err == nil || final(err) || ctx.Err() != nil {
+			return err
+		}
+		f.cfg.Log.Info("booting", "member", f.Identity(), "waits", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit.C:
+			if errors.Is(err, errHold) {
+				limit.Reset(f.cfg.BootBound)
+				continue
+			}
+			f.cfg.Log.Warn("no CA daemon answers: serving what the disk holds, uncounted until one does", "member", f.Identity(), "error", err)
+			return nil
+		case <-time.After(f.backoff()):
+		}
+	}
+}
+
+func (f *follower) rejoin(ctx context.Context) error {
+	if _, err := f.report(ctx, false); err != nil {
+		return err
+	}
+	for {
+		news, err := f.ca.state(ctx, f.holds(0))
+		if err != nil {
+			return err
+		}
+		if err := f.install(ctx, news); err != nil {
+			return err
+		}
+		if err := f.settleLeaf(ctx); err != nil {
+			return err
+		}
+		ack, err := f.report(ctx, true)
+		if err != nil {
+			return err
+		}
+		if ack.Hold != "" {
+			return fmt.Errorf("%w: %s", errHold, ack.Hold)
+		}
+		if ack.State == f.live.Credentials().Bundle.Version {
+			f.joined, f.retry = true, 0
+			return nil
+		}
+	}
+}
+
+// holds is what the member tells the CA when it asks for news.
+func (f *follower) holds(wait time.Duration) rotation.Ask {
+	c := f.live.Credentials()
+	return rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
+}
+
+// follow is the life of a member after its boot.
+func (f *follower) follow(ctx context.Context) error {
+	type answer struct {
+		news rotation.News
+		err  error
+	}
+	answers, next := make(chan answer), make(chan struct{}, 1)
+	next <- struct{}{}
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-next:
+			}
+			news, err := f.ca.state(ctx, f.holds(pollWait))
+			select {
+			case <-ctx.Done():
+				return
+			case answers <- answer{news, err}:
+			}
+		}
+	}()
+	for {
+		err := f.settle(ctx)
+		if final(err) {
+			return err
+		}
+		timer := time.NewTimer(f.pause(err))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		case t := <-f.tasks:
+			f.renew, f.rekey = true, f.rekey || t.rekey
+			f.waiting = append(f.waiting, t)
+		case a := <-answers:
+			if a.err == nil {
+				a.err = f.install(ctx, a.news)
+			}
+			if a.err != nil && !f.wait(ctx, a.err) {
+				return ctx.Err()
+			}
+			next <- struct{}{}
+		}
+		timer.Stop()
+	}
+}
+
+// wait pauses after a poll that failed.
+func (f *follower) wait(ctx context.Context, err error) bool {
+	f.cfg.Log.Info("no news from the CA", "member", f.Identity(), "error", err)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(f.backoff()):
+		return true
+	}
+}
+
+// settle brings leaf and report in line with what is live.
+func (f *follower) settle(ctx context.Context) error {
+	if !f.joined {
+		return f.rejoin(ctx)
+	}
+	if err := f.settleLeaf(ctx); err != nil {
+		return err
+	}
+	if err := f.settleKey(ctx); err != nil {
+		return err
+	}
+	if f.renew = false; !f.rekey {
+		f.finish(nil)
+	}
+	if f.reporter.due(f.observe(true), time.Now()) {
+		if _, err := f.report(ctx, true); err != nil {
+			return err
+		}
+		// The report is proof that the key in service is known as current: the ones before it are needed no more.
+		return f.disk.dropKeys(ctx)
+	}
+	return nil
+}
+
+func (f *follower) finish(err error) {
+	for _, t := range f.waiting {
+		t.done <- err
+	}
+	f.waiting = nil
+}
+
+// pause is how long nothing need be looked at, with err from the last look.
+func (f *follower) pause(err error) time.Duration {
+	if err != nil {
+		f.cfg.Log.Info("will try again", "member", f.Identity(), "error", err)
+		return f.backoff()
+	}
+	f.retry = 0
+	if f.rekey {
+		return f.backoff()
+	}
+	return max(0, min(clockPoll, time.Until(f.renewAt())))
+}
+
+func (f *follower) backoff() time.Duration {
+	f.retry = min(max(retryFirst, 2*f.retry), retryMost)
+	return f.retry
+}
+
+// errHold says that a CA daemon answered, and that the member may not serve yet: not everybody knows its key.
+var errHold = errors.New("may not serve yet")
+
+// errWait says that a next key may not be served yet.
+var errWait = errors.New("next key waits")
+
+// settleLeaf renews when the root that signs is another than the leaf's, when the moment has come, or when asked.
+func (f *follower) settleLeaf(ctx context.Context) error {
+	c := f.live.Credentials()
+	issuer, err := c.Bundle.IssuerOf(c.Chain)
+	if err == nil && c.Bundle.Admits(issuer) && !f.renew && time.Now().Before(f.renewAt()) {
+		return nil
+	}
+	renewed, err := f.request(ctx, c.Key, 0)
+	if err != nil {
+		return fmt.Errorf("renew: %w", err)
+	}
+	if err := f.serve(ctx, renewed.Chain, c.Key, f.disk.record.Key, f.disk.record.Next); err != nil {
+		return err
+	}
+	f.renew = false
+	return nil
+}
+
+// settleKey moves a re-key on: make the next key, have it listed, and serve it when the CA gives a leaf for it.
+func (f *follower) settleKey(ctx context.Context) error {
+	if !f.rekey && f.disk.record.Next == "" {
+		return nil
+	}
+	f.rekey = true
+	key, err := f.disk.nextKey(ctx, f.cfg.Algorithm)
+	if err != nil {
+		return err
+	}
+	renewed, err := f.request(ctx, key, f.disk.record.Requests)
+	if err != nil {
+		return fmt.Errorf("re-key: %w", err)
+	}
+	if renewed.Wait != "" {
+		return fmt.Errorf("%w: %s", errWait, renewed.Wait)
+	}
+	if err := f.serve(ctx, renewed.Chain, key, f.disk.record.Next, ""); err != nil {
+		return err
+	}
+	f.rekey = false
+	return nil
+}
+
+func (f *follower) request(ctx context.Context, key crypto.Signer, counter uint64) (rotation.Renewed, error) {
+	csr, err := ca.NewRequest(key, f.Identity())
+	if err != nil {
+		return rotation.Renewed{}, err
+	}
+	return f.ca.renew(ctx, rotation.Renewal{CSR: csr, Counter: counter})
+}
+
+// serve checks a new leaf, makes it durable, then live. The fence stands here and in live: a leaf of a root that the
+// live state does not name as signer is not taken, however it came to be signed; the newer state comes first.
+func (f *follower) serve(ctx context.Context, chain [][]byte, key crypto.Signer, label, next string) error {
+	c := f.live.Credentials()
+	issuer, err := c.Bundle.IssuerOf(chain)
+	if err != nil {
+		return err
+	}
+	if !c.Bundle.Admits(issuer) {
+		return fmt.Errorf("leaf of root %s came before the state that lets it sign", issuer.Short())
+	}
+	c.Chain, c.Key = chain, key
+	if _, err := live.New(c); err != nil {
+		return err
+	}
+	changed := f.disk.record
+	changed.Chain, changed.Key, changed.Next = chain, label, next
+	if err := f.disk.save(ctx, changed); err != nil {
+		return err
+	}
+	if err := f.live.Install(c); err != nil {
+		return err
+	}
+	// Connections that were made with the old leaf would go on presenting it.
+	f.ca.close()
+	f.cfg.Log.Info("leaf replaced", "member", f.Identity(), "leaf", fingerprint.OfCertificate(chain[0]).Short(), "issuer", issuer.Short())
+	return nil
+}
+
+// install follows the chain of signed states to its end, each checked against the one before, and makes the last
+// durable, then live; then the registry.
+func (f *follower) install(ctx context.Context, news rotation.News) error {
+	f.renew = f.renew || news.Renew
+	c := f.live.Credentials()
+	now := time.Now()
+	for _, signed := range news.States {
+		next, err := verify.Advance(c.Bundle, signed, now)
+		if err != nil {
+			return err
+		}
+		c.Bundle = next
+	}
+	if len(news.States) > 0 {
+		if err := f.installState(ctx, c); err != nil {
+			return err
+		}
+	}
+	if news.Registry == nil {
+		return nil
+	}
+	registry, err := verify.OpenRegistry(c.Bundle, news.Registry, now)
+	if err != nil {
+		return err
+	}
+	if !c.Registry.Version().Less(registry.Version()) {
+		return nil
+	}
+	if err := f.disk.saveRegistry(ctx, registry); err != nil {
+		return err
+	}
+	c.Registry = registry
+	return f.live.Install(c)
+}
+
+func (f *follower) installState(ctx context.Context, c live.Credentials) error {
+	if _, err := live.New(c); err != nil {
+		return err
+	}
+	changed := f.disk.record
+	payload, err := c.Bundle.Encode()
+	if err != nil {
+		return err
+	}
+	changed.State = payload
+	if err := f.disk.save(ctx, changed); err != nil {
+		return err
+	}
+	if err := f.live.Install(c); err != nil {
+		return err
+	}
+	f.ca.close()
+	f.cfg.Log.Info("trust state live", "member", f.Identity(), "state", c.Bundle.Version, "phase", c.Bundle.Phase)
+	return nil
+}
+
+func (f *follower) renewAt() time.Time { return f.live.RenewAt() }

@@ -1,0 +1,104 @@
+package rotation
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/dsse"
+	"github.com/clusterca/clusterca/verify"
+)
+
+// Member is the CA's one record of a member. Every writer (join, issue, re-key, report, remove) changes it by
+// compare-and-swap, so that none of them can cross.
+type Member struct {
+	Identity fingerprint.Identity    `json:"identity"`
+	Hosts    []string                `json:"hosts,omitempty"`
+	Current  fingerprint.Key         `json:"current"`         // the key it serves
+	Next     fingerprint.Key         `json:"next,omitzero"`   // the key that is to follow it
+	Listed   fingerprint.Version     `json:"listed,omitzero"` // first registry that names the newer of the two
+	Requests uint64                  `json:"requests"`        // counter of the last request for a next key
+	Leaf     fingerprint.Certificate `json:"leaf,omitzero"`   // issued last
+	Issuer   fingerprint.Key         `json:"issuer,omitzero"` // root that issued it
+	NotAfter time.Time               `json:"not_after,omitzero"`
+	Renew    fingerprint.Certificate `json:"renew,omitzero"`   // the leaf that an operator wants replaced
+	Report   *verify.Report          `json:"report,omitempty"` // the newest
+	Revoked  *Revocation             `json:"revoked,omitempty"`
+}
+
+// Revocation says since when and why a member is one no more. It is final.
+type Revocation struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+}
+
+// Encode gives the record's value.
+func (m Member) Encode() ([]byte, error) {
+	if m.Revoked != nil && len(m.Revoked.Reason) > maxReason {
+		return nil, fmt.Errorf("rotation: reason of %d bytes, at most %d", len(m.Revoked.Reason), maxReason)
+	}
+	return json.Marshal(m)
+}
+
+// DecodeMember reads a record's value; whatever Encode would not write is refused.
+func DecodeMember(value []byte) (Member, error) {
+	var m Member
+	if err := dsse.Decode(value, &m); err != nil {
+		return Member{}, fmt.Errorf("rotation: member record: %w", err)
+	}
+	if err := m.Identity.Validate(); err != nil {
+		return Member{}, fmt.Errorf("rotation: member record: %w", err)
+	}
+	if m.Current.IsZero() {
+		return Member{}, fmt.Errorf("rotation: member record of %q has no key", m.Identity)
+	}
+	return m, nil
+}
+
+// Observe takes a report into a record. The newest by boot and report counter stays; the same one again changes
+// nothing. A report with lower counters comes late, or from a member that was restored from an old disk image: what
+// it confirmed before is withdrawn, and it goes on being counted until it confirms again. A report signed by the
+// next key promotes that key.
+func Observe(m Member, r *verify.Report) (Member, error) {
+	old := m.Report
+	noted := *r
+	switch {
+	case old == nil || older(old, r):
+	case old.Boot == r.Boot && old.Count == r.Count:
+		return m, nil
+	default:
+		noted.State, noted.Digest = fingerprint.Version{}, verify.Digest{}
+		noted.Serving = noted.Serving || old.Serving
+	}
+	m.Report = &noted
+	if !m.Next.IsZero() && r.Key == m.Next {
+		m.Current, m.Next = m.Next, fingerprint.Key{}
+	}
+	return m, nil
+}
+
+// older reports whether a was made before b.
+func older(a, b *verify.Report) bool {
+	return a.Boot < b.Boot || a.Boot == b.Boot && a.Count < b.Count
+}
+
+// Why a next key is not listed.
+var (
+	ErrReplayed = errors.New("request was made before the last one")
+	ErrUnderWay = errors.New("another next key is under way")
+)
+
+// RequestNext lists a next key: the request's counter must be above the last one, since a request that was replayed
+// would replace a key that is in service.
+func RequestNext(m Member, key fingerprint.Key, counter uint64) (Member, error) {
+	switch {
+	case counter <= m.Requests:
+		return m, fmt.Errorf("rotation: next key of %q: counter %d, the last was %d: %w", m.Identity, counter, m.Requests, ErrReplayed)
+	case !m.Next.IsZero():
+		return m, fmt.Errorf("rotation: next key of %q is %s already: %w", m.Identity, m.Next.Short(), ErrUnderWay)
+	}
+	m.Next, m.Requests, m.Listed = key, counter, fingerprint.Version{}
+	return m, nil
+}

@@ -1,0 +1,22 @@
+package verify
+
+import "time"
+
+// Every bound that an adversary could lean on.
+const (
+	maxBundle        = 256 << 10 // bytes of a trust state: what one store record holds
+	maxReport        = 64 << 10
+	maxRegistry      = 2 << 20
+	maxRoots         = 4
+	maxControl       = 64
+	maxRetired       = 1024
+	maxWaivers       = 1024
+	maxDebts         = 1024
+	maxIntermediates = 4 // presented: a chain of one bridge and one intermediate needs two
+	maxCertificate   = 16 << 10
+	maxRemembered    = 8192 // verified peers that one Verifier remembers
+
+	// maxSkew is how far ahead of a member's clock a document may have been issued. One from further ahead is refused,
+	// not obeyed: one wrong CA clock must not age the whole cluster.
+	maxSkew = 5 * time.Minute
+)

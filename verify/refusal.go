@@ -1,0 +1,78 @@
+package verify
+
+import "fmt"
+
+// Side is the part that the judged peer plays in a connection.
+type Side string
+
+// The sides.
+const (
+	Client Side = "client"
+	Server Side = "server"
+)
+
+// Reason is a stable code for why a peer was refused.
+type Reason string
+
+// The reasons. Trust reasons (see Reason.Trust) between two counted members stop a rollover; the others say that
+// somebody dialled, or was dialled, wrongly.
+const (
+	NoCertificate    Reason = "no-certificate"
+	TooManyCerts     Reason = "too-many-certificates"
+	MalformedLeaf    Reason = "malformed-leaf"
+	UnknownIssuer    Reason = "unknown-issuer"
+	RetiredIssuer    Reason = "retired-issuer"
+	NotYetValid      Reason = "not-yet-valid"
+	Expired          Reason = "expired"
+	WrongUsage       Reason = "wrong-usage"
+	WrongCluster     Reason = "wrong-cluster"
+	WrongRole        Reason = "wrong-role"
+	WrongMember      Reason = "wrong-member"
+	WrongHost        Reason = "wrong-host"
+	WeakKey          Reason = "weak-key"
+	NotInRegistry    Reason = "not-in-registry"
+	KeyOfAnother     Reason = "key-of-another"
+	KeyNotRegistered Reason = "key-not-registered"
+	MemberRevoked    Reason = "revoked"
+)
+
+// Refusal is the error with which a peer is refused. It names which side, which certificate and which field failed,
+// and what to do.
+type Refusal struct {
+	Reason      Reason
+	Side        Side   // the part that the refused peer played
+	Peer        string // what the peer claims to be, as far as it could be read
+	Certificate string // "leaf", "intermediate 1", …: which presented certificate
+	Field       string // "URI SAN", "not after", …
+	Detail      string // expected and actual
+	Remedy      string // what to do
+}
+
+// Trust reports whether the reason says that the two sides trust differently. Between counted members such a refusal
+// stops a rollover; the other reasons say that somebody dialled, or was dialled, wrongly.
+func (r Reason) Trust() bool {
+	switch r {
+	case UnknownIssuer, RetiredIssuer, NotInRegistry, KeyOfAnother, KeyNotRegistered, WeakKey, TooManyCerts:
+		return true
+	}
+	return false
+}
+
+// Error is one line: which side, which certificate, which field, what was found, and what to do.
+func (r *Refusal) Error() string {
+	peer := r.Peer
+	if peer == "" {
+		peer = "somebody unnamed"
+	}
+	s := fmt.Sprintf("verify: refused %s %s: %s", r.Side, peer, r.Reason)
+	if r.Certificate != "" {
+		s += fmt.Sprintf(" (%s, %s)", r.Certificate, r.Field)
+	}
+	if r.Detail != "" {
+		s += ": " + r.Detail
+	}
+	if r.Remedy != "" {
+		s += "; " + r.Remedy
+	}
+	return s
+}
