@@ -90,29 +90,53 @@ func (f *follower) holds(wait time.Duration) rotation.Ask {
 	return rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
 }
 
-// follow is the life of a member after its boot.
-func (f *follower) follow(ctx context.Context) error {
-	type answer struct {
-		news rotation.News
-		err  error
+// heard is what one long poll brought.
+type heard struct {
+	news rotation.News
+	err  error
+}
+
+// poll asks for news, once for each token of next. A swap under way ends a question that speaks of what was live before
+// it, and with it a connection that was made so, and asks anew.
+func (f *follower) poll(ctx context.Context, next <-chan struct{}, answers chan<- heard) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next:
+		}
+		var a heard
+		for swapped := true; swapped && ctx.Err() == nil; {
+			a, swapped = f.askOnce(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case answers <- a:
+		}
 	}
-	answers, next := make(chan answer), make(chan struct{}, 1)
-	next <- struct{}{}
+}
+
+func (f *follower) askOnce(ctx context.Context) (a heard, swapped bool) {
+	changed := f.live.Changed()
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-next:
-			}
-			news, err := f.ca.state(ctx, f.holds(pollWait))
-			select {
-			case <-ctx.Done():
-				return
-			case answers <- answer{news, err}:
-			}
+		select {
+		case <-asking.Done():
+		case <-changed:
+			cancel()
 		}
 	}()
+	a.news, a.err = f.ca.state(asking, f.holds(pollWait))
+	return a, a.err != nil && asking.Err() != nil
+}
+
+// follow is the life of a member after its boot.
+func (f *follower) follow(ctx context.Context) error {
+	answers, next := make(chan heard), make(chan struct{}, 1)
+	next <- struct{}{}
+	go f.poll(ctx, next, answers)
 	for {
 		err := f.settle(ctx)
 		if final(err) {
