@@ -26,7 +26,7 @@ type Dir struct {
 	tree durable.Tree
 	poll time.Duration
 
-	mu      sync.Mutex    // the lock where files cannot be locked
+	locking lockState
 	notify  sync.Mutex    // guards changed
 	changed chan struct{} // closed at each write of this process
 }

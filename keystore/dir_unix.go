@@ -23,6 +23,9 @@ func owned(info fs.FileInfo) error {
 	return nil
 }
 
+// lockState is nothing here: the kernel holds the lock.
+type lockState struct{}
+
 // lock takes the directory's lock, shared or exclusive, against goroutines and other processes. The kernel releases it
 // when a process dies. Each call opens the file anew, since a lock belongs to an open file.
 func (d *Dir) lock(exclusive bool) (unlock func(), err error) {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -15,13 +16,19 @@ import (
 
 const bundleType = "application/vnd.clusterca.bundle.v1+json"
 
-// Why a signed bundle is not accepted. Each is wrapped by the error of Advance.
+// Why a signed bundle is not accepted; the error of Advance wraps one of them, or ErrMalformed.
 var (
-	ErrNotNext       = errors.New("not the state after the one held")
-	ErrSigner        = errors.New("not signed by a control member that the state held names")
+	// ErrNotNext: it does not come directly after the state held. An older one is harmless, a later one needs those
+	// in between, and one with another predecessor is a branch: report it.
+	ErrNotNext = errors.New("not the state after the one held")
+	// ErrSigner: whoever signed may not, or has no good certificate of the root that signs in the new state.
+	ErrSigner = errors.New("not signed by a control member that the state held names")
+	// ErrUntrustedRoot: somebody tries to bring in a root.
 	ErrUntrustedRoot = errors.New("a root that the roots held do not vouch for")
-	ErrFromFuture    = errors.New("issued in the future: one of the two clocks is wrong")
-	ErrTakenBack     = errors.New("takes back what was final")
+	// ErrFromFuture: try again later, or set the clock.
+	ErrFromFuture = errors.New("issued in the future: set the clock that is wrong, here or at the CA")
+	// ErrTakenBack: a retired key, a dropped root, a number or a step of a rollover would be undone.
+	ErrTakenBack = errors.New("takes back what was final")
 )
 
 // SignBundle signs the payload of a committed bundle with a control member's document signer.
@@ -47,6 +54,9 @@ func PeekBundle(signed []byte) (*Bundle, error) {
 // and that key has a certificate of the root that signs in the new state; when held trusts that root already; when
 // every root that is new was certified by the root that signs in held; and when nothing final is taken back. A stolen
 // document key alone can therefore add no root, and a stolen root alone cannot either.
+//
+// A member that slept walks state by state. Dates on the way are compared with the step's own: the last bundle is
+// judged by the present when it is used. now only bounds how far ahead a step may have been issued.
 func Advance(held *Bundle, signed []byte, now time.Time) (*Bundle, error) {
 	payload, key, err := dsse.Open(signed, bundleType, documentKeys(held))
 	if err != nil {
@@ -61,6 +71,7 @@ func Advance(held *Bundle, signed []byte, now time.Time) (*Bundle, error) {
 		func() error { return notAhead(next.Issued, now) },
 		func() error { return vouched(held, next) },
 		func() error { return keepsFinal(held, next) },
+		func() error { return keepsOrder(held, next) },
 		func() error { return signerHolds(next, key, next.Issued) },
 	)
 	if err != nil {
@@ -73,7 +84,10 @@ func Advance(held *Bundle, signed []byte, now time.Time) (*Bundle, error) {
 func documentKeys(b *Bundle) []crypto.PublicKey {
 	var keys []crypto.PublicKey
 	for _, x := range b.Control {
-		if c, err := x509.ParseCertificate(x.Documents[0]); err == nil {
+		if len(x.Documents) == 0 {
+			continue
+		}
+		if c, err := parse(x.Documents[0]); err == nil && ca.KeyOf(c) == x.Document {
 			keys = append(keys, c.PublicKey)
 		}
 	}
@@ -102,49 +116,76 @@ func notAhead(issued, now time.Time) error {
 // vouched checks that the signing root was trusted before, and that each new root was certified by the root that
 // signed before.
 func vouched(held, next *Bundle) error {
-	trusted := func(k fingerprint.Key) bool {
-		return slices.ContainsFunc(held.Roots, func(r Root) bool { return r.Key == k })
-	}
-	if !trusted(next.SignerKey()) {
+	if _, ok := held.withKey(next.SignerKey()); !ok {
 		return fmt.Errorf("root g%d signs before it was trusted: %w", next.Signer, ErrUntrustedRoot)
 	}
 	before, err := held.RootCertificate(held.Signer)
 	if err != nil {
 		return err
 	}
-	for _, r := range next.Roots {
-		if trusted(r.Key) {
-			continue
+	for i, r := range next.Roots {
+		old, ok := held.withKey(r.Key)
+		switch {
+		case !ok:
+			err = bridged(r, next.certificates[i], before, held.lastGeneration())
+		case old.Generation != r.Generation:
+			err = fmt.Errorf("it was g%d", old.Generation)
+		default:
+			err = sameSubject(held, r, next.certificates[i])
 		}
-		if err := bridged(r, before); err != nil {
+		if err != nil {
 			return fmt.Errorf("root g%d: %w: %w", r.Generation, ErrUntrustedRoot, err)
 		}
 	}
 	return nil
 }
 
-// bridged checks that before certified r's key under r's own name. Dates are not looked at: a member that slept walks
-// along bridges that ended long ago.
-func bridged(r Root, before *x509.Certificate) error {
+func (b *Bundle) withKey(k fingerprint.Key) (Root, bool) {
+	i := slices.IndexFunc(b.Roots, func(r Root) bool { return r.Key == k })
+	if i < 0 {
+		return Root{}, false
+	}
+	return b.Roots[i], true
+}
+
+func (b *Bundle) lastGeneration() int { return b.Roots[len(b.Roots)-1].Generation }
+
+// bridged checks that before certified r's key under r's own name, and that r is of a new generation. Dates are not
+// looked at: a member that slept walks along bridges that ended long ago.
+func bridged(r Root, root, before *x509.Certificate, last int) error {
+	if r.Generation <= last {
+		return fmt.Errorf("it comes after g%d", last)
+	}
 	if r.Bridge == nil {
 		return errors.New("it comes without a bridge")
 	}
-	bridge, err := parse(r.Bridge)
+	bridge, err := bridgeOf(r, root)
 	if err != nil {
 		return err
 	}
-	root, err := parse(r.Certificate)
-	if err != nil {
-		return err
+	if !bytes.Equal(bridge.RawIssuer, before.RawSubject) {
+		return fmt.Errorf("its bridge names issuer %s", quote(bridge.Issuer.CommonName))
 	}
-	if ca.KeyOf(bridge) != r.Key || !slices.Equal(bridge.RawSubject, root.RawSubject) || !bridge.IsCA {
-		return errors.New("its bridge is for another root")
+	if err := bridge.CheckSignatureFrom(before); err != nil {
+		return fmt.Errorf("its bridge: %w", err)
 	}
-	return bridge.CheckSignatureFrom(before)
+	return nil
 }
 
-// keepsFinal refuses a state that forgets a retired key, drops a root without retiring it, or counts generations
-// again.
+// sameSubject lets a root be issued again with its own key, under its own name.
+func sameSubject(held *Bundle, r Root, again *x509.Certificate) error {
+	was, err := held.RootCertificate(r.Generation)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(was.RawSubject, again.RawSubject) {
+		return fmt.Errorf("it was called %s", quote(was.Subject.CommonName))
+	}
+	return nil
+}
+
+// keepsFinal refuses a state that forgets a retired key, drops a root without retiring it, or counts generations or
+// time again.
 func keepsFinal(held, next *Bundle) error {
 	for _, k := range held.Retired {
 		if !slices.Contains(next.Retired, k) {
@@ -152,12 +193,31 @@ func keepsFinal(held, next *Bundle) error {
 		}
 	}
 	for _, r := range held.Roots {
-		if kept := slices.ContainsFunc(next.Roots, func(n Root) bool { return n.Key == r.Key }); !kept && !slices.Contains(next.Retired, r.Key) {
+		if _, kept := next.withKey(r.Key); !kept && !slices.Contains(next.Retired, r.Key) {
 			return fmt.Errorf("root g%d is dropped but not retired: %w", r.Generation, ErrTakenBack)
 		}
 	}
 	if next.Generations < held.Generations {
 		return fmt.Errorf("%d generations after %d: %w", next.Generations, held.Generations, ErrTakenBack)
+	}
+	// Who signs with a certificate that ended could otherwise put the date back to where it was good.
+	if next.Issued.Before(held.Issued) {
+		return fmt.Errorf("issued %s, the one held %s: %w", next.Issued.Format(time.RFC3339), held.Issued.Format(time.RFC3339), ErrTakenBack)
+	}
+	return nil
+}
+
+// keepsOrder holds a step against the order of a rollover: a root is not dropped before the other one signed, and
+// after the drop there is no way back. A phase may follow itself: other things change too.
+func keepsOrder(held, next *Bundle) error {
+	after := map[Phase][]Phase{
+		Settled: {Settled, Trust},
+		Trust:   {Trust, Switch},
+		Switch:  {Switch, Trust, Drop},
+		Drop:    {Drop, Settled},
+	}
+	if !slices.Contains(after[held.Phase], next.Phase) {
+		return fmt.Errorf("phase %s after %s: %w", next.Phase, held.Phase, ErrTakenBack)
 	}
 	return nil
 }
@@ -174,21 +234,16 @@ func signerHolds(b *Bundle, key crypto.PublicKey, at time.Time) error {
 		return err
 	}
 	for _, x := range b.Control {
-		if x.Document != k {
-			continue
-		}
-		for _, der := range x.Documents {
-			if c, err := parse(der); err == nil && isDocumentSigner(c, at) && c.CheckSignatureFrom(root) == nil {
-				return nil
-			}
+		if x.Document == k && slices.ContainsFunc(x.Documents, func(der []byte) bool { return certifies(root, der, k, at) }) {
+			return nil
 		}
 	}
-	return fmt.Errorf("document key %s has no good certificate of root g%d: %w", k.Short(), b.Signer, ErrSigner)
+	return fmt.Errorf("document key %s has no certificate of root g%d that is good at %s: let a CA daemon renew it: %w",
+		k.Short(), b.Signer, at.UTC().Format(time.RFC3339), ErrSigner)
 }
 
-// isDocumentSigner checks usage and dates. Backdating and skew are part of the certificate's own dates.
-func isDocumentSigner(c *x509.Certificate, at time.Time) bool {
-	return !c.IsCA && len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 1 &&
-		c.UnknownExtKeyUsage[0].Equal(ca.DocumentSigning) && c.KeyUsage == x509.KeyUsageDigitalSignature &&
-		len(c.URIs) == 0 && !at.Before(c.NotBefore) && !at.After(c.NotAfter)
+func certifies(root *x509.Certificate, der []byte, k fingerprint.Key, at time.Time) bool {
+	c, err := parse(der)
+	return err == nil && ca.KeyOf(c) == k && signsDocuments(c) &&
+		!at.Before(c.NotBefore) && !at.After(c.NotAfter) && c.CheckSignatureFrom(root) == nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -49,6 +50,9 @@ type Bundle struct {
 	certificates []*x509.Certificate // of Roots, when it was parsed
 }
 
+// ErrMalformed is wrapped when a document is not what it must be, whoever signed it.
+var ErrMalformed = errors.New("malformed")
+
 // Root is one trusted root, with what belongs to it.
 type Root struct {
 	Generation  int             `json:"generation"`
@@ -83,20 +87,27 @@ type Controller struct {
 }
 
 // Rules say, for each role that has a choice, whether a chain is enough (Open) or the key must be in the registry too
-// (Listed). Control members are always listed. The zero value is Open.
+// (Listed). Control members are always listed. Both must be said: a state without them does not parse.
 type Rules struct {
 	Node fingerprint.Rule `json:"node"`
 	User fingerprint.Rule `json:"user"`
 }
 
-// Encode gives the payload of the bundle: the bytes that are committed, signed and named by the digest.
+// Encode gives the payload of the bundle: the bytes that are committed, signed and named by the digest. One state has
+// one payload, whatever time zone its dates came in. It does not judge the state: ParseBundle does, and whoever commits
+// parses first. The error wraps ErrMalformed when a name in it cannot be written or it is too large.
 func (b *Bundle) Encode() ([]byte, error) {
-	payload, err := json.Marshal(b)
+	c := b.Clone()
+	c.Issued, c.FreshUntil = b.Issued.UTC(), b.FreshUntil.UTC()
+	for i := range c.Waivers {
+		c.Waivers[i].Until = c.Waivers[i].Until.UTC()
+	}
+	payload, err := json.Marshal(c)
 	if err != nil {
-		return nil, fmt.Errorf("verify: encode state %v: %w", b.Version, err)
+		return nil, fmt.Errorf("verify: encode state %v: %w: %w", b.Version, ErrMalformed, err)
 	}
 	if len(payload) > maxBundle {
-		return nil, fmt.Errorf("verify: state %v has %d bytes, at most %d", b.Version, len(payload), maxBundle)
+		return nil, fmt.Errorf("verify: encode state %v: %d bytes, at most %d: end waivers and debts: %w", b.Version, len(payload), maxBundle, ErrMalformed)
 	}
 	return payload, nil
 }
@@ -121,7 +132,7 @@ func ParseBundle(payload []byte) (*Bundle, error) {
 	return b, nil
 }
 
-// Digest names the bundle.
+// Digest names the bundle: the digest of its payload. It is zero for one that has no payload, see Encode.
 func (b *Bundle) Digest() Digest {
 	if b.digest != (Digest{}) {
 		return b.digest
@@ -206,24 +217,43 @@ func (b *Bundle) Admits(issuer fingerprint.Key) bool {
 	return !issuer.IsZero() && issuer == b.SignerKey()
 }
 
-// IssuerOf returns the key of the trusted root at the end of a chain in DER, leaf first, by signature alone: dates and
-// names are the Verifier's.
+// IssuerOf returns the key of the trusted root that a chain in DER, leaf first, leads to, by signatures alone: dates and
+// names are the Verifier's. As in a Verifier the nearest root counts: a bridge behind a trusted root is not looked at.
 func (b *Bundle) IssuerOf(chain [][]byte) (fingerprint.Key, error) {
 	if len(chain) == 0 || len(chain) > 1+maxIntermediates {
 		return fingerprint.Key{}, fmt.Errorf("verify: chain of %d certificates", len(chain))
 	}
-	last, err := x509.ParseCertificate(chain[len(chain)-1])
-	if err != nil {
-		return fingerprint.Key{}, fmt.Errorf("verify: last certificate of the chain: %w", err)
+	c, err := parse(chain[0])
+	for i := 0; err == nil; i++ {
+		if key, ok := b.signedBy(c); ok {
+			return key, nil
+		}
+		if i+1 == len(chain) {
+			return fingerprint.Key{}, fmt.Errorf("verify: issuer %s is no trusted root of state %v", quote(c.Issuer.CommonName), b.Version)
+		}
+		child := c
+		if c, err = parse(chain[i+1]); err == nil {
+			err = child.CheckSignatureFrom(c)
+		}
 	}
+	return fingerprint.Key{}, fmt.Errorf("verify: chain: %w", err)
+}
+
+// signedBy finds the trusted root that signed c.
+func (b *Bundle) signedBy(c *x509.Certificate) (fingerprint.Key, bool) {
 	for _, r := range b.Roots {
 		root, err := b.RootCertificate(r.Generation)
-		if err != nil {
-			return fingerprint.Key{}, err
-		}
-		if last.CheckSignatureFrom(root) == nil {
-			return r.Key, nil
+		if err == nil && bytes.Equal(c.RawIssuer, root.RawSubject) && c.CheckSignatureFrom(root) == nil {
+			return r.Key, true
 		}
 	}
-	return fingerprint.Key{}, fmt.Errorf("verify: issuer %q is no trusted root of state %v", last.Issuer.CommonName, b.Version)
+	return fingerprint.Key{}, false
+}
+
+// parse reads one certificate of a document.
+func parse(der []byte) (*x509.Certificate, error) {
+	if len(der) > maxCertificate {
+		return nil, fmt.Errorf("certificate of %d bytes, at most %d", len(der), maxCertificate)
+	}
+	return x509.ParseCertificate(der)
 }

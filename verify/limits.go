@@ -15,6 +15,7 @@ const (
 	maxIntermediates = 4 // presented: a chain of one bridge and one intermediate needs two
 	maxCertificate   = 16 << 10
 	maxRemembered    = 8192 // verified peers that one Verifier remembers
+	maxQuoted        = 128  // bytes of what a peer says of itself, in an error
 
 	// maxSkew is how far ahead of a member's clock a document may have been issued. One from further ahead is refused,
 	// not obeyed: one wrong CA clock must not age the whole cluster.

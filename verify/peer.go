@@ -26,79 +26,112 @@ type Peer struct {
 }
 
 // Verifier judges peers by one bundle and one registry. It never changes, and is safe for concurrent use. It remembers
-// whom it accepted by everything that was presented; dates and the expectation are looked at each time, and
+// whom it accepted by everything that was presented. Side, dates and expectation are looked at each time, and
 // a refusal is never remembered.
 type Verifier struct {
 	bundle   *Bundle
+	digest   Digest // of bundle
 	registry *fingerprint.Registry
 	pool     *x509.CertPool
-	roots    map[fingerprint.Key]*x509.Certificate
+	trusted  map[fingerprint.Key]bool
 	retired  map[fingerprint.Key]bool
-	notLeaf  map[fingerprint.Key]bool // keys of roots, retired roots and document signers
-	control  map[fingerprint.Identity]Controller
+	notLeaf  map[fingerprint.Key]bool                 // keys of roots, retired roots and document signers
+	control  map[fingerprint.Identity]Controller      // who is listed by the bundle
+	pinned   map[fingerprint.Key]fingerprint.Identity // their keys
 
 	mu         sync.RWMutex
-	remembered map[[sha256.Size]byte]remembered // guarded by mu
+	remembered map[[sha256.Size]byte]*accepted // guarded by mu
 }
 
-type remembered struct {
+// accepted is what there is to remember of a peer: all that does not change with time, side and expectation.
+type accepted struct {
 	peer      Peer
 	notBefore time.Time // the last on the chain to begin
+	sides     map[Side]bool
 }
 
-// NewVerifier prepares the judgement by b and r; a nil r is an empty registry. The error says which certificate of b
-// does not parse.
+func (a *accepted) good(side Side, now time.Time) bool {
+	return a != nil && a.sides[side] && !now.Before(a.notBefore) && !now.After(a.peer.NotAfter)
+}
+
+// NewVerifier prepares the judgement by b and r; a nil r is an empty registry, so that whatever must be listed is
+// refused. The error wraps ErrMalformed when b cannot be judged by.
 func NewVerifier(b *Bundle, r *fingerprint.Registry) (*Verifier, error) {
 	v := &Verifier{
-		bundle: b, registry: r, pool: x509.NewCertPool(),
-		roots:      make(map[fingerprint.Key]*x509.Certificate),
+		bundle: b, digest: b.Digest(), registry: r, pool: x509.NewCertPool(),
+		trusted:    make(map[fingerprint.Key]bool),
 		retired:    make(map[fingerprint.Key]bool),
 		notLeaf:    make(map[fingerprint.Key]bool),
 		control:    make(map[fingerprint.Identity]Controller),
-		remembered: make(map[[sha256.Size]byte]remembered),
+		pinned:     make(map[fingerprint.Key]fingerprint.Identity),
+		remembered: make(map[[sha256.Size]byte]*accepted),
+	}
+	if v.digest == (Digest{}) {
+		return nil, fmt.Errorf("verify: state %v has no payload: %w", b.Version, ErrMalformed)
 	}
 	for _, k := range b.Retired {
 		v.retired[k], v.notLeaf[k] = true, true
 	}
 	for _, root := range b.Roots {
-		c, err := b.RootCertificate(root.Generation)
-		if err != nil {
-			return nil, fmt.Errorf("verify: root g%d: %w", root.Generation, err)
+		if err := v.trust(root); err != nil {
+			return nil, fmt.Errorf("verify: root g%d: %w: %w", root.Generation, ErrMalformed, err)
 		}
-		v.roots[root.Key], v.notLeaf[root.Key] = c, true
-		v.pool.AddCert(c)
 	}
 	for _, x := range b.Control {
 		v.control[x.Member], v.notLeaf[x.Document] = x, true
+		v.pinned[x.Current], v.pinned[x.Next] = x.Member, x.Member
 	}
+	delete(v.pinned, fingerprint.Key{})
 	return v, nil
+}
+
+// trust takes a root up. A bundle that was parsed was checked so already; one that was made by hand was not.
+func (v *Verifier) trust(root Root) error {
+	c, err := v.bundle.RootCertificate(root.Generation)
+	switch {
+	case err != nil:
+		return err
+	case ca.KeyOf(c) != root.Key || v.retired[root.Key]:
+		return errors.New("its key is another's, or retired")
+	}
+	v.trusted[root.Key], v.notLeaf[root.Key] = true, true
+	v.pool.AddCert(c)
+	return nil
 }
 
 // Peer judges the certificates that a peer presented, leaf first; side is the part that the peer plays. The error is a
 // *Refusal. now is compared with the dates of every link.
 func (v *Verifier) Peer(presented []*x509.Certificate, side Side, expect Expect, now time.Time) (Peer, error) {
-	if len(presented) == 0 {
-		return Peer{}, &Refusal{Reason: NoCertificate, Side: side, Remedy: "enrol the peer, and configure its certificate"}
+	if refusal := count(presented, side); refusal != nil {
+		return Peer{}, refusal
 	}
-	if len(presented) > 1+maxIntermediates {
-		return Peer{}, &Refusal{Reason: TooManyCerts, Side: side, Certificate: "chain", Field: "length",
-			Detail: fmt.Sprintf("%d certificates, at most %d", len(presented), 1+maxIntermediates), Remedy: "present the leaf and what leads to the root only"}
-	}
-	leaf := presented[0]
-	name := presentedName(presented, side)
-	known, ok := v.recall(name)
-	if !ok || now.Before(known.notBefore) || now.After(known.peer.NotAfter) {
+	name := nameOf(presented)
+	known := v.recall(name)
+	if !known.good(side, now) {
 		var refusal *Refusal
 		if known, refusal = v.judge(presented, side, now, true); refusal != nil {
 			return Peer{}, refusal
 		}
 		v.remember(name, known)
 	}
-	if refusal := expect.judge(&known.peer, leaf); refusal != nil {
+	if refusal := expect.judge(&known.peer, presented[0]); refusal != nil {
 		refusal.Side, refusal.Peer = side, known.peer.Identity.String()
 		return Peer{}, refusal
 	}
 	return known.peer, nil
+}
+
+// count bounds the work before any is done: a hundred certificates of one name make x509 try every one.
+func count(presented []*x509.Certificate, side Side) *Refusal {
+	switch n := len(presented); {
+	case n == 0:
+		return &Refusal{Reason: NoCertificate, Side: side, Remedy: "enrol the peer, and configure its certificate"}
+	case n > 1+maxIntermediates:
+		return &Refusal{Reason: TooManyCerts, Side: side, Certificate: "chain", Field: "length",
+			Detail: fmt.Sprintf("%d certificates, at most %d", n, 1+maxIntermediates),
+			Remedy: "present the leaf and what leads to the root only"}
+	}
+	return nil
 }
 
 // Canary judges root's canary as a node's leaf, in every respect but the registry: the key of a canary was thrown away.
@@ -115,11 +148,11 @@ func (v *Verifier) Canary(root Root, now time.Time) error {
 	}
 	for _, side := range []Side{Server, Client} {
 		known, refusal := v.judge([]*x509.Certificate{c}, side, now, false)
-		if refusal != nil {
+		switch {
+		case refusal != nil:
 			return refusal
-		}
-		if known.peer.Issuer != root.Key {
-			return fmt.Errorf("verify: canary of root g%d was issued by %s", root.Generation, known.peer.Issuer.Short())
+		case known.peer.Issuer != root.Key || known.peer.Identity.Role != fingerprint.Node:
+			return fmt.Errorf("verify: canary of root g%d is a %s's, issued by %s", root.Generation, known.peer.Identity.Role, known.peer.Issuer.Short())
 		}
 	}
 	return nil
@@ -128,8 +161,8 @@ func (v *Verifier) Canary(root Root, now time.Time) error {
 // Self judges one's own certificates as any peer would, but for the registry, which may not know a joining member yet.
 // The error is a *Refusal.
 func (v *Verifier) Self(presented []*x509.Certificate, now time.Time) (Peer, error) {
-	if len(presented) == 0 || len(presented) > 1+maxIntermediates {
-		return Peer{}, &Refusal{Reason: NoCertificate, Side: Client}
+	if refusal := count(presented, Client); refusal != nil {
+		return Peer{}, refusal
 	}
 	sides := []Side{Client, Server}
 	if id, err := ca.IdentityOf(presented[0]); err == nil && id.Role == fingerprint.User {
@@ -146,275 +179,33 @@ func (v *Verifier) Self(presented []*x509.Certificate, now time.Time) (Peer, err
 	return peer, nil
 }
 
-// presentedName is the SHA-256 of everything that was presented, with lengths, and the side.
-func presentedName(presented []*x509.Certificate, side Side) [sha256.Size]byte {
-	if len(presented) == 1 {
-		// The usual case without a copy: the digest of the leaf, told apart by side.
-		name := sha256.Sum256(presented[0].Raw)
-		name[0] ^= side[0]
-		return name
-	}
-	h := sha256.New()
-	var size [8]byte
+// nameOf is the SHA-256 of everything that was presented, each certificate after its length: a leaf that was accepted
+// says nothing of the same leaf with another certificate beside it.
+func nameOf(presented []*x509.Certificate) [sha256.Size]byte {
+	var buffer [4096]byte // holds the usual leaf and bridge without an allocation
+	b := buffer[:0]
 	for _, c := range presented {
-		binary.BigEndian.PutUint64(size[:], uint64(len(c.Raw)))
-		h.Write(size[:])
-		h.Write(c.Raw)
+		b = binary.BigEndian.AppendUint64(b, uint64(len(c.Raw)))
+		b = append(b, c.Raw...)
 	}
-	var name [sha256.Size]byte
-	h.Sum(name[:0])
-	name[0] ^= side[0]
-	return name
+	return sha256.Sum256(b)
 }
 
-func (v *Verifier) recall(name [sha256.Size]byte) (remembered, bool) {
+func (v *Verifier) recall(name [sha256.Size]byte) *accepted {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	known, ok := v.remembered[name]
-	return known, ok
+	return v.remembered[name]
 }
 
-func (v *Verifier) remember(name [sha256.Size]byte, known remembered) {
+// remember makes room by forgetting somebody at random: whoever is forgotten costs one signature check.
+func (v *Verifier) remember(name [sha256.Size]byte, known *accepted) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.remembered) >= maxRemembered {
-		clear(v.remembered)
+		for other := range v.remembered {
+			delete(v.remembered, other)
+			break
+		}
 	}
 	v.remembered[name] = known
-}
-
-// judgement is one look at one peer.
-type judgement struct {
-	*Verifier
-	leaf      *x509.Certificate
-	presented []*x509.Certificate // after the leaf
-	side      Side
-	now       time.Time
-	listed    bool // ask the registry
-	peer      Peer
-	notBefore time.Time
-}
-
-func (v *Verifier) judge(presented []*x509.Certificate, side Side, now time.Time, listed bool) (remembered, *Refusal) {
-	j := judgement{Verifier: v, leaf: presented[0], presented: presented[1:], side: side, now: now, listed: listed}
-	for _, step := range []func() *Refusal{j.identity, j.cluster, j.form, j.usage, j.dates, j.chain, j.authorised} {
-		if refusal := step(); refusal != nil {
-			refusal.Side = side
-			if refusal.Certificate == "" {
-				refusal.Certificate = "leaf"
-			}
-			if refusal.Peer == "" && !j.peer.Identity.IsZero() {
-				refusal.Peer = j.peer.Identity.String()
-			}
-			return remembered{}, refusal
-		}
-	}
-	return remembered{j.peer, j.notBefore}, nil
-}
-
-func (j *judgement) identity() *Refusal {
-	id, err := ca.IdentityOf(j.leaf)
-	if err != nil {
-		return &Refusal{Reason: MalformedLeaf, Peer: fmt.Sprintf("%q", j.leaf.Subject.CommonName), Field: "URI SAN", Detail: err.Error(), Remedy: "present a member's certificate"}
-	}
-	j.peer.Identity = id
-	j.peer.Leaf = fingerprint.OfCertificate(j.leaf.Raw)
-	j.peer.Key = ca.KeyOf(j.leaf)
-	return nil
-}
-
-// cluster tells clusters apart by value: two of one name have different UUIDs.
-func (j *judgement) cluster() *Refusal {
-	want := j.bundle.Cluster
-	if uuid := ca.ClusterUUIDOf(j.leaf); uuid != want.UUID || j.peer.Identity.Domain != want.Domain {
-		return &Refusal{Reason: WrongCluster, Field: "subject serialNumber",
-			Detail: fmt.Sprintf("it is of cluster %q (%s), this is %q (%s)", j.peer.Identity.Domain, uuid, want.Domain, want.UUID),
-			Remedy: "the address leads to another cluster, or a member of one dials here"}
-	}
-	return nil
-}
-
-// form is what crypto/tls leaves to us once it does not verify (and what x509.Verify does not look at).
-func (j *judgement) form() *Refusal {
-	malformed := func(field, detail string) *Refusal {
-		return &Refusal{Reason: MalformedLeaf, Field: field, Detail: detail, Remedy: "issue the member's certificate again"}
-	}
-	if j.leaf.IsCA || j.leaf.KeyUsage&x509.KeyUsageCertSign != 0 {
-		return malformed("basic constraints", "a CA's certificate serves nobody")
-	}
-	if j.leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return malformed("key usage", "digitalSignature is missing")
-	}
-	if len(j.leaf.AuthorityKeyId) == 0 {
-		return malformed("authority key identifier", "it is missing")
-	}
-	if _, err := keystore.AlgorithmOf(j.leaf.PublicKey); err != nil {
-		return &Refusal{Reason: WeakKey, Field: "public key", Detail: err.Error(), Remedy: "re-key the member with an accepted algorithm"}
-	}
-	if j.notLeaf[j.peer.Key] {
-		return &Refusal{Reason: KeyOfAnother, Field: "public key", Detail: "it is a CA's or a document signer's key", Remedy: "re-key the member, and find out who served with that key"}
-	}
-	return nil
-}
-
-func (j *judgement) usage() *Refusal {
-	want := x509.ExtKeyUsageServerAuth
-	if j.side == Client {
-		want = x509.ExtKeyUsageClientAuth
-	}
-	if !slices.Contains(j.leaf.ExtKeyUsage, want) {
-		return &Refusal{Reason: WrongUsage, Field: "extended key usage",
-			Detail: fmt.Sprintf("a %s certificate may not act as a %s", j.peer.Identity.Role, j.side),
-			Remedy: "use a control or node certificate there"}
-	}
-	return nil
-}
-
-func (j *judgement) dates() *Refusal {
-	return j.datesOf(j.leaf, "leaf")
-}
-
-func (j *judgement) datesOf(c *x509.Certificate, which string) *Refusal {
-	if j.now.Before(c.NotBefore) {
-		return &Refusal{Reason: NotYetValid, Certificate: which, Field: "not before",
-			Detail: fmt.Sprintf("it begins %s, now is %s", c.NotBefore.Format(time.RFC3339), j.now.UTC().Format(time.RFC3339)),
-			Remedy: "set the clocks of both machines"}
-	}
-	if j.now.After(c.NotAfter) {
-		return &Refusal{Reason: Expired, Certificate: which, Field: "not after",
-			Detail: fmt.Sprintf("it ended %s, now is %s", c.NotAfter.Format(time.RFC3339), j.now.UTC().Format(time.RFC3339)),
-			Remedy: "let the member reach a CA daemon and renew"}
-	}
-	if j.peer.NotAfter.IsZero() || c.NotAfter.Before(j.peer.NotAfter) {
-		j.peer.NotAfter = c.NotAfter
-	}
-	if c.NotBefore.After(j.notBefore) {
-		j.notBefore = c.NotBefore
-	}
-	return nil
-}
-
-// chain builds the way to a trusted root. What has a trusted root's key is put aside first, since Go would build every
-// chain through it; what has a retired key is put aside too, whichever certificate carries it.
-func (j *judgement) chain() *Refusal {
-	intermediates := x509.NewCertPool()
-	retired := j.retiredKeyID(j.leaf.AuthorityKeyId)
-	for _, c := range j.presented {
-		key := ca.KeyOf(c)
-		switch {
-		case j.retired[key]:
-			retired = true
-		case j.roots[key] == nil:
-			intermediates.AddCert(c)
-			retired = retired || j.retiredKeyID(c.AuthorityKeyId)
-		}
-	}
-	chains, err := j.leaf.Verify(x509.VerifyOptions{
-		Roots: j.pool, Intermediates: intermediates, CurrentTime: j.now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // the leaf's was looked at, and no CA of ours has one
-	})
-	if err != nil {
-		return j.noChain(err, retired)
-	}
-	for _, chain := range chains {
-		if linked(chain) {
-			return j.accept(chain)
-		}
-	}
-	return &Refusal{Reason: UnknownIssuer, Field: "authority key identifier", Detail: "it is not its issuer's subject key identifier", Remedy: "issue the member's certificate again"}
-}
-
-// retiredKeyID reports whether a key identifier is that of a retired key.
-func (j *judgement) retiredKeyID(id []byte) bool {
-	for k := range j.retired {
-		if len(id) > 0 && bytes.HasPrefix(k[:], id) {
-			return true
-		}
-	}
-	return false
-}
-
-func (j *judgement) noChain(err error, retired bool) *Refusal {
-	if retired {
-		return &Refusal{Reason: RetiredIssuer, Field: "issuer",
-			Detail: fmt.Sprintf("%q was retired; state %v trusts %s", j.leaf.Issuer.CommonName, j.bundle.Version, j.rootNames()),
-			Remedy: "the member missed a rollover: let it renew at a CA daemon"}
-	}
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		if refusal := j.datesOf(invalid.Cert, fmt.Sprintf("%q", invalid.Cert.Subject.CommonName)); refusal != nil {
-			return refusal
-		}
-	}
-	return &Refusal{Reason: UnknownIssuer, Field: "issuer",
-		Detail: fmt.Sprintf("%q leads to no trusted root; state %v trusts %s (%v)", j.leaf.Issuer.CommonName, j.bundle.Version, j.rootNames(), err),
-		Remedy: "compare the trust states of both sides"}
-}
-
-func (j *judgement) rootNames() string {
-	var names string
-	for i, r := range j.bundle.Roots {
-		if i > 0 {
-			names += ", "
-		}
-		names += fmt.Sprintf("g%d %s", r.Generation, r.Key.Short())
-	}
-	return names
-}
-
-// linked checks that each authority key identifier is the issuer's subject key identifier.
-func linked(chain []*x509.Certificate) bool {
-	for i, c := range chain[:len(chain)-1] {
-		if !bytes.Equal(c.AuthorityKeyId, chain[i+1].SubjectKeyId) {
-			return false
-		}
-	}
-	return true
-}
-
-func (j *judgement) accept(chain []*x509.Certificate) *Refusal {
-	for i, c := range chain[1:] {
-		if refusal := j.datesOf(c, fmt.Sprintf("issuer %d", i+1)); refusal != nil {
-			return refusal
-		}
-	}
-	j.peer.Issuer = ca.KeyOf(chain[len(chain)-1])
-	return nil
-}
-
-// authorised asks who may be whom: the bundle for control members, the registry for everybody.
-func (j *judgement) authorised() *Refusal {
-	if !j.listed {
-		return nil
-	}
-	id, rule := j.peer.Identity, j.bundle.RuleFor(j.peer.Identity.Role)
-	if id.Role == fingerprint.Control {
-		x, ok := j.control[id]
-		if !ok {
-			return registryRefusal(fingerprint.NotListed, "the trust state does not name it")
-		}
-		if j.peer.Key != x.Current && (x.Next.IsZero() || j.peer.Key != x.Next) {
-			return registryRefusal(fingerprint.OtherKey, fmt.Sprintf("the trust state names key %s", x.Current.Short()))
-		}
-		rule = fingerprint.Open // listed by the bundle; the registry still knows who was removed
-	}
-	if verdict := j.registry.Check(id, j.peer.Key, rule); verdict != fingerprint.Admitted {
-		return registryRefusal(verdict, fmt.Sprintf("registry %v, key %s", j.registry.Version(), j.peer.Key.Short()))
-	}
-	return nil
-}
-
-func registryRefusal(verdict fingerprint.Verdict, detail string) *Refusal {
-	r := &Refusal{Field: "public key", Detail: detail}
-	switch verdict {
-	case fingerprint.Revoked:
-		r.Reason, r.Remedy = MemberRevoked, "the member was removed: admit it as a new one if that was a mistake"
-	case fingerprint.NotListed:
-		r.Reason, r.Remedy = NotInRegistry, "admit the member, or wait until this side has the newer registry"
-	case fingerprint.OthersKey:
-		r.Reason, r.Remedy = KeyOfAnother, "somebody uses another member's key: find out who"
-	default:
-		r.Reason, r.Remedy = KeyNotRegistered, "list the member's new key before it is served"
-	}
-	return r
 }

@@ -1,6 +1,9 @@
 package verify
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Side is the part that the judged peer plays in a connection.
 type Side string
@@ -76,3 +79,6 @@ func (r *Refusal) Error() string {
 	}
 	return s
 }
+
+// quote makes a stranger's words fit to stand in one line of a log.
+func quote(s string) string { return strconv.Quote(s[:min(len(s), maxQuoted)]) }

@@ -6,7 +6,6 @@
 package dsse
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -20,12 +19,7 @@ import (
 	"fmt"
 )
 
-const (
-	maxEnvelope   = 2 << 20
-	maxSignatures = 16
-)
-
-// Errors of Open.
+// Errors of Open and Payload.
 var (
 	ErrMalformed = errors.New("not a signed document of the expected kind")
 	ErrUntrusted = errors.New("signed by nobody who may")
@@ -57,53 +51,71 @@ func Sign(payloadType string, payload []byte, signer crypto.Signer) ([]byte, err
 	}
 	sig, err := crypto.SignMessage(signer, rand.Reader, encodePAE(payloadType, payload), opts)
 	if err != nil {
-		return nil, fmt.Errorf("dsse: sign: %w", err)
+		return nil, fmt.Errorf("dsse: sign %q: %w", payloadType, err)
 	}
 	id, err := keyID(signer.Public())
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(envelope{payloadType, payload, []signature{{id, sig}}})
+	data, err := json.Marshal(envelope{payloadType, payload, []signature{{id, sig}}})
+	if err != nil {
+		return nil, fmt.Errorf("dsse: sign %q: %w", payloadType, err)
+	}
+	if len(data) > maxEnvelope {
+		return nil, fmt.Errorf("dsse: sign %q: %d bytes, at most %d", payloadType, len(data), maxEnvelope)
+	}
+	return data, nil
 }
 
-// Open returns the payload of an envelope of exactly this type that one of the trusted keys signed, and that key.
+// Open returns the payload of an envelope of exactly this type that one of the trusted keys signed, and that key. The
+// error wraps ErrMalformed or ErrUntrusted. Nothing in the payload was looked at before its signature was good.
 func Open(data []byte, payloadType string, trusted []crypto.PublicKey) ([]byte, crypto.PublicKey, error) {
-	if len(data) > maxEnvelope {
-		return nil, nil, fmt.Errorf("dsse: %d bytes, at most %d: %w", len(data), maxEnvelope, ErrMalformed)
-	}
-	var e envelope
-	if err := Decode(data, &e); err != nil {
-		return nil, nil, fmt.Errorf("dsse: %w: %w", ErrMalformed, err)
-	}
-	if e.PayloadType != payloadType {
-		return nil, nil, fmt.Errorf("dsse: it is a %q, not a %q: %w", e.PayloadType, payloadType, ErrMalformed)
-	}
-	if len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures {
-		return nil, nil, fmt.Errorf("dsse: %d signatures: %w", len(e.Signatures), ErrMalformed)
+	e, err := read(data, payloadType)
+	if err != nil {
+		return nil, nil, err
 	}
 	message := encodePAE(e.PayloadType, e.Payload)
-	for _, s := range e.Signatures {
-		for _, key := range trusted {
+	for _, key := range trusted {
+		id, err := keyID(key)
+		if err != nil {
+			continue
+		}
+		for _, s := range e.Signatures {
 			// The key id is a hint and proves nothing; it only spares checks that cannot succeed.
-			if id, err := keyID(key); err != nil || s.KeyID != "" && s.KeyID != id {
-				continue
-			}
-			if verify(key, message, s.Sig) {
+			if hint := s.KeyID == "" || s.KeyID == id; hint && verify(key, message, s.Sig) {
 				return e.Payload, key, nil
 			}
 		}
 	}
-	return nil, nil, fmt.Errorf("dsse: %w", ErrUntrusted)
+	return nil, nil, fmt.Errorf("dsse: %q: %w", payloadType, ErrUntrusted)
 }
 
-// Payload returns the payload of an envelope without looking at its signatures: for one's own copies only.
+// Payload returns the payload of an envelope without looking at its signatures: for one's own copies only. The error
+// wraps ErrMalformed.
 func Payload(data []byte, payloadType string) ([]byte, error) {
-	var e envelope
-	if err := Decode(data, &e); err != nil || e.PayloadType != payloadType {
-		return nil, fmt.Errorf("dsse: %w", ErrMalformed)
-	}
-	return e.Payload, nil
+	e, err := read(data, payloadType)
+	return e.Payload, err
 }
+
+func read(data []byte, payloadType string) (envelope, error) {
+	if len(data) > maxEnvelope {
+		return envelope{}, fmt.Errorf("dsse: %d bytes, at most %d: %w", len(data), maxEnvelope, ErrMalformed)
+	}
+	var e envelope
+	if err := Decode(data, &e); err != nil {
+		return envelope{}, fmt.Errorf("dsse: %w: %w", ErrMalformed, err)
+	}
+	if e.PayloadType != payloadType {
+		return envelope{}, fmt.Errorf("dsse: it is a %q, not a %q: %w", cut(e.PayloadType), payloadType, ErrMalformed)
+	}
+	if len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures {
+		return envelope{}, fmt.Errorf("dsse: %d signatures, 1 to %d are allowed: %w", len(e.Signatures), maxSignatures, ErrMalformed)
+	}
+	return e, nil
+}
+
+// cut keeps a stranger's words short in our logs.
+func cut(s string) string { return s[:min(len(s), 128)] }
 
 func keyID(public crypto.PublicKey) (string, error) {
 	spki, err := x509.MarshalPKIXPublicKey(public)
@@ -148,18 +160,4 @@ func verify(public crypto.PublicKey, message, sig []byte) bool {
 		return rsa.VerifyPSS(k, crypto.SHA256, sum[:], sig, pss) == nil
 	}
 	return false
-}
-
-// Decode reads one JSON value strictly: what encoding/json lets through (unknown fields, a key twice or in another
-// case, data after the value) is refused, since another reader could take another meaning from it.
-func Decode(data []byte, v any) error {
-	if err := unambiguous(data); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	return nil
 }
