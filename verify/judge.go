@@ -237,10 +237,8 @@ func (j *judgement) rootNames() string {
 
 // accept looks at what x509 does not, link by link, and keeps what does not depend on the side.
 func (j *judgement) accept(chain []*x509.Certificate) *Refusal {
-	sides := map[Side]bool{
-		Client: leafActs(j.leaf, j.found.peer.Identity.Role, Client),
-		Server: leafActs(j.leaf, j.found.peer.Identity.Role, Server),
-	}
+	role := j.found.peer.Identity.Role
+	may := sides{leafActs(j.leaf, role, Client), leafActs(j.leaf, role, Server)}
 	for i, c := range chain[1:] {
 		which := fmt.Sprintf("issuer %d", i+1)
 		// chain[i] is the one that c issued.
@@ -255,14 +253,12 @@ func (j *judgement) accept(chain []*x509.Certificate) *Refusal {
 			return &Refusal{Reason: WrongUsage, Certificate: which, Field: "extended key usage",
 				Detail: fmt.Sprintf("that CA may not issue certificates of a %s", j.side), Remedy: "issue the certificate by another CA"}
 		}
-		for side := range sides {
-			sides[side] = sides[side] && issuerAllows(c, side)
-		}
+		may = sides{may.client && issuerAllows(c, Client), may.server && issuerAllows(c, Server)}
 		if refusal := j.datesOf(c, which); refusal != nil {
 			return refusal
 		}
 	}
-	j.found.peer.Issuer, j.found.sides = ca.KeyOf(chain[len(chain)-1]), sides
+	j.found.peer.Issuer, j.found.sides = ca.KeyOf(chain[len(chain)-1]), may
 	return nil
 }
 

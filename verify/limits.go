@@ -6,7 +6,7 @@ import "time"
 const (
 	maxBundle        = 256 << 10 // bytes of a trust state: what one store record holds
 	maxReport        = 64 << 10
-	maxRegistry      = 2 << 20
+	maxRegistry      = 32 << 20 // 100,000 entries are about 20 MiB
 	maxRoots         = 4
 	maxControl       = 64
 	maxRetired       = 1024

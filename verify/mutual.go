@@ -12,7 +12,7 @@ import (
 type Party struct {
 	Identity fingerprint.Identity
 	Chain    []*x509.Certificate // as presented, leaf first
-	Verifier *Verifier
+	Verifier *Verifier           // never nil
 }
 
 // Denial says that By refuses Peer, and why.
@@ -29,8 +29,10 @@ type policy struct {
 }
 
 // Mutual says which ordered pairs of parties refuse each other: for each a and b that is not a, whether b accepts a,
-// as a client and as a server, as far as their roles ever meet so. It costs one signature check for each leaf
-// and distinct policy, not for each pair. None means that everybody accepts everybody.
+// as a client and as a server, as far as their roles ever meet so. None means that everybody accepts everybody.
+//
+// Verifiers of one state and one registry judge alike, so it costs one signature check for each leaf and distinct
+// policy, not for each pair: of a hundred members in the middle of a rollover two hundred, not ten thousand.
 func Mutual(parties []Party, now time.Time) []Denial {
 	groups := make(map[policy][]int)
 	var order []policy
@@ -61,10 +63,11 @@ func Mutual(parties []Party, now time.Time) []Denial {
 }
 
 func policyOf(v *Verifier) policy {
-	return policy{v.bundle.Digest(), v.registry.Version(), v.registry.Digest()}
+	return policy{v.digest, v.registry.Version(), v.registry.Digest()}
 }
 
-// bothSides judges a peer in the parts that its role plays: users never serve.
+// bothSides judges a peer in the parts that its role plays: users never serve. The second costs no signature check when
+// the first was good, since the judge remembers it.
 func bothSides(judge *Verifier, peer Party, now time.Time) (asClient, asServer *Refusal) {
 	asClient = refusalOf(judge.Peer(peer.Chain, Client, Member(peer.Identity), now))
 	if peer.Identity.Role != fingerprint.User {
@@ -82,7 +85,6 @@ func meeting(judge fingerprint.Role, asClient, asServer *Refusal) *Refusal {
 }
 
 func refusalOf(_ Peer, err error) *Refusal {
-	var refusal *Refusal
-	errors.As(err, &refusal)
+	refusal, _ := errors.AsType[*Refusal](err)
 	return refusal
 }

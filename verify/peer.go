@@ -1,19 +1,16 @@
 package verify
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/clusterca/clusterca/ca"
 	"github.com/clusterca/clusterca/fingerprint"
-	"github.com/clusterca/clusterca/keystore"
 )
 
 // Peer is who stands at the other end.
@@ -47,11 +44,18 @@ type Verifier struct {
 type accepted struct {
 	peer      Peer
 	notBefore time.Time // the last on the chain to begin
-	sides     map[Side]bool
+	sides     sides
+}
+
+// sides are the parts that a peer may play.
+type sides struct{ client, server bool }
+
+func (s sides) has(side Side) bool {
+	return side == Client && s.client || side == Server && s.server
 }
 
 func (a *accepted) good(side Side, now time.Time) bool {
-	return a != nil && a.sides[side] && !now.Before(a.notBefore) && !now.After(a.peer.NotAfter)
+	return a != nil && a.sides.has(side) && !now.Before(a.notBefore) && !now.After(a.peer.NotAfter)
 }
 
 // NewVerifier prepares the judgement by b and r; a nil r is an empty registry, so that whatever must be listed is

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,7 @@ import (
 
 const reportType = "application/vnd.clusterca.report.v1+json"
 
-// ErrReport is wrapped when a report is not accepted.
+// ErrReport is wrapped when a report is not accepted: ask the member for a new one.
 var ErrReport = errors.New("report is not accepted")
 
 // Report is what a member says of itself, signed by the key that it serves with. It is the acknowledgement of a trust
@@ -45,7 +46,8 @@ type Refused struct {
 	Reason Reason               `json:"reason"`
 }
 
-// SignReport signs a report with the key that the member serves with.
+// SignReport signs a report with the key that the member serves with. The error is that of the key, or wraps ErrReport
+// when the report is too large.
 func SignReport(r *Report, key crypto.Signer) ([]byte, error) {
 	payload, err := json.Marshal(r)
 	if err != nil {
@@ -55,25 +57,51 @@ func SignReport(r *Report, key crypto.Signer) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify: sign report: %w", err)
 	}
+	if len(signed) > maxReport {
+		return nil, fmt.Errorf("verify: sign report of %q: %d bytes, at most %d: tell fewer refusals: %w", r.Member, len(signed), maxReport, ErrReport)
+	}
 	return signed, nil
 }
 
-// OpenReport returns a report that key signed. Whether key is the member's is the caller's question. The error wraps
-// ErrReport.
+// OpenReport returns a report that key signed. Two questions are the caller's: whether key is the member's, and whether
+// (Boot, Count) is greater than that of the last report, since an old one stays well signed. The error wraps ErrReport.
 func OpenReport(signed []byte, key crypto.PublicKey) (*Report, error) {
-	if len(signed) > maxReport {
-		return nil, fmt.Errorf("verify: %d bytes, at most %d: %w", len(signed), maxReport, ErrReport)
-	}
-	payload, _, err := dsse.Open(signed, reportType, []crypto.PublicKey{key})
+	r, err := openReport(signed, key)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w: %w", ErrReport, err)
 	}
+	return r, nil
+}
+
+func openReport(signed []byte, key crypto.PublicKey) (*Report, error) {
+	if len(signed) > maxReport {
+		return nil, fmt.Errorf("%d bytes, at most %d", len(signed), maxReport)
+	}
+	payload, _, err := dsse.Open(signed, reportType, []crypto.PublicKey{key})
+	if err != nil {
+		return nil, err
+	}
 	r := new(Report)
-	if err := dsse.Decode(payload, r); err != nil {
-		return nil, fmt.Errorf("verify: %w: %w", ErrReport, err)
+	if err := decodeCanonical(payload, r); err != nil {
+		return nil, err
 	}
 	if err := errors.Join(r.Cluster.Validate(), r.Member.Validate()); err != nil {
-		return nil, fmt.Errorf("verify: %w: %w", ErrReport, err)
+		return nil, err
+	}
+	if r.Member.Domain != r.Cluster.Domain {
+		return nil, fmt.Errorf("%q is no member of %q", r.Member, r.Cluster.Domain)
 	}
 	return r, nil
+}
+
+// decodeCanonical reads a payload that was verified. What we would not have written, a name in another case
+// among it, could be read otherwise by somebody else, and is refused.
+func decodeCanonical(payload []byte, v any) error {
+	if err := dsse.Decode(payload, v); err != nil {
+		return err
+	}
+	if again, err := json.Marshal(v); err != nil || !bytes.Equal(again, payload) {
+		return fmt.Errorf("not in canonical form: %w", ErrMalformed)
+	}
+	return nil
 }
