@@ -17,11 +17,11 @@ type Signer interface {
 }
 
 // Keys is a keeper of private keys. An implementation is safe for concurrent use, and what Generate and Delete did is
-// durable when they return.
+// durable when they return. Labels are 1 to 64 of a-z, 0-9 and hyphens; others give an error that wraps ErrName.
 type Keys interface {
 	// Generate makes a key under a label, or returns the one that is there: a caller that was killed in between
 	// calls again and gets the same key. A key of another algorithm under the label is an error that wraps
-	// fs.ErrExist.
+	// fs.ErrExist, one that is not made an error that wraps ErrAlgorithm.
 	Generate(ctx context.Context, label string, a Algorithm) (Signer, error)
 	// Open finds a key; the error wraps fs.ErrNotExist when there is none.
 	Open(ctx context.Context, label string) (Signer, error)

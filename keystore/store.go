@@ -21,7 +21,8 @@ type Record struct {
 
 // Store keeps small records that several daemons share. An implementation is safe for concurrent use by goroutines
 // and, if it says so, by processes. Load and List are linearizable: they see every write that returned before they
-// were called.
+// were called, and what one caller saw, every later one sees, after a crash too. A key that is not of the grammar gives
+// an error that wraps ErrName. A call ends with its context's error when that ends first; a write may then have happened.
 type Store interface {
 	// Load reads a record; the error wraps fs.ErrNotExist when there is none.
 	Load(ctx context.Context, key string) (Record, error)
@@ -34,12 +35,11 @@ type Store interface {
 	// which it saw them.
 	List(ctx context.Context, prefix string) ([]Record, Revision, error)
 	// Watch yields the changes after a revision, in order, until ctx ends; changes of one key may be folded into the
-	// last. It ends with an error: the context's, or one that wraps ErrHistoryGone; the caller then lists again.
+	// last. List first, then Watch after the revision of the list, misses nothing. It ends with an error: the context's,
+	// one that wraps ErrHistoryGone, after which the caller lists again, or the cause of a read that failed. Leaving the
+	// loop ends it too; a Watch after the last revision seen goes on from there.
 	Watch(ctx context.Context, prefix string, after Revision) iter.Seq2[Record, error]
 }
-
-// MaxValue is the largest value of a record, in bytes.
-const MaxValue = 256 << 10
 
 var (
 	// ErrConflict says that a record is not at the revision that the caller knew.

@@ -20,6 +20,7 @@ type world struct {
 	id       fingerprint.ClusterID
 	now      time.Time
 	roots    []*ca.Authority     // g1 first
+	keys     []keystore.Signer   // of the roots
 	bridges  []*x509.Certificate // new-with-old, into g2 first
 	control  keystore.Signer
 	document keystore.Signer
@@ -58,7 +59,8 @@ func keyOf(t testing.TB, s crypto.Signer) fingerprint.Key {
 
 func (w *world) addRoot(a keystore.Algorithm) *ca.Authority {
 	w.t.Helper()
-	root, err := ca.CreateRoot(newKey(w.t, a), ca.RootRequest{Cluster: w.id, Generation: len(w.roots) + 1, Now: w.now.Add(-2 * time.Hour)})
+	key := newKey(w.t, a)
+	root, err := ca.CreateRoot(key, ca.RootRequest{Cluster: w.id, Generation: len(w.roots) + 1, Now: w.now.Add(-2 * time.Hour)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func (w *world) addRoot(a keystore.Algorithm) *ca.Authority {
 		}
 		w.bridges = append(w.bridges, bridge)
 	}
-	w.roots = append(w.roots, root)
+	w.roots, w.keys = append(w.roots, root), append(w.keys, key)
 	return root
 }
 

@@ -16,63 +16,112 @@ import (
 // Tree is a directory whose files are replaced durably. Methods are safe for concurrent use on different files.
 type Tree struct {
 	Root *os.Root
-	// Fault, when set, is called before and after each durable operation and may fail it: how tests crash a write at
-	// every point. The zero value is none.
+	// Fault, when set, is called before and after each operation on the disk and may fail it: how tests crash a write
+	// at every point. An error at the second call stands for an operation that failed and was done all the same. Who
+	// goes on failing from some call on has killed the process there. The zero value is none.
 	Fault func(operation string, done bool) error
 
 	temporary atomic.Uint64
 	syncs     atomic.Uint64
 }
 
-// Temp is the directory of temporary files within the tree. It exists only for files that are being written.
+// Temp is the directory of temporary files within the tree. The caller makes it; it holds only what is being written.
 const Temp = "tmp"
 
 // Syncs counts the fsync calls so far.
 func (t *Tree) Syncs() uint64 { return t.syncs.Load() }
 
-// Write replaces the file name, whose directory must exist, with data under exactly the given mode.
+// Write replaces the file name, whose directory must exist, with data under exactly the given mode. After an error the
+// file is the old one or the new one; the new one's durability is then open, and SyncDir settles it.
 func (t *Tree) Write(name string, data []byte, mode fs.FileMode) error {
 	temp := fmt.Sprintf("%s/%d-%d", Temp, os.Getpid(), t.temporary.Add(1))
-	err := t.step("write", func() error { return t.fill(temp, data, mode) })
+	err := t.fill(temp, data, mode)
 	if err == nil {
 		// A crash here leaves the old file and a stray temporary one.
 		err = t.step("rename", func() error { return t.Root.Rename(temp, name) })
 	}
 	if err != nil {
-		return errors.Join(err, ignoreMissing(t.Root.Remove(temp)))
+		return errors.Join(err, t.discard(temp))
 	}
 	// A crash here leaves either: the rename is atomic, and only its durability is open.
 	return t.SyncDir(path.Dir(name))
 }
 
-// fill writes a new file and flushes it. The mode is set on the descriptor, so no umask has a say in it.
+// fill writes a new file and flushes it. O_EXCL: a name that somebody put there first is not written through. The mode
+// is set on the descriptor as well, so no umask has a say in it; before that it is stricter, never laxer.
 func (t *Tree) fill(name string, data []byte, mode fs.FileMode) error {
-	f, err := t.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
+	var f *os.File
+	err := t.step("create", func() (err error) {
+		f, err = t.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		return err
+	})
+	if f == nil {
 		return err
 	}
-	_, err = f.Write(data)
 	if err == nil {
-		err = f.Chmod(mode)
+		err = t.step("write", func() error { _, err := f.Write(data); return err })
 	}
 	if err == nil {
-		t.syncs.Add(1)
-		err = f.Sync()
+		err = t.step("mode", func() error { return f.Chmod(mode) })
+	}
+	if err == nil {
+		err = t.step("flush", func() error { return t.flush(f) })
 	}
 	return errors.Join(err, f.Close())
 }
 
-// Remove removes a file durably.
+func (t *Tree) flush(f *os.File) error {
+	t.syncs.Add(1)
+	return f.Sync()
+}
+
+// discard removes a temporary file that did not become anything.
+func (t *Tree) discard(name string) error {
+	return ignoreMissing(t.step("discard", func() error { return t.Root.Remove(name) }))
+}
+
+// Overwrite writes data to the start of a file in place, which it makes with mode 0600 if need be, and flushes it if
+// asked to. It is for hints of a fixed length that can be made again: after a power cut the file may hold anything.
+func (t *Tree) Overwrite(name string, data []byte, flush bool) error {
+	return t.inPlace("overwrite", name, os.O_WRONLY|os.O_CREATE, data, flush)
+}
+
+// Append writes data to the end of a file in place, or starts it anew with data. It is not flushed: see Overwrite.
+func (t *Tree) Append(name string, data []byte, anew bool) error {
+	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	if anew {
+		flags |= os.O_TRUNC
+	}
+	return t.inPlace("append", name, flags, data, false)
+}
+
+func (t *Tree) inPlace(operation, name string, flags int, data []byte, flush bool) error {
+	return t.step(operation, func() error {
+		f, err := t.Root.OpenFile(name, flags, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		if err == nil && flush {
+			err = t.flush(f)
+		}
+		return errors.Join(err, f.Close())
+	})
+}
+
+// Remove removes a file durably. When it is not there the error wraps fs.ErrNotExist, and its absence is durable: a
+// caller that was killed half-way removes again.
 func (t *Tree) Remove(name string) error {
-	if err := t.step("remove", func() error { return t.Root.Remove(name) }); err != nil {
+	err := t.step("remove", func() error { return t.Root.Remove(name) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return t.SyncDir(path.Dir(name))
+	return errors.Join(err, t.SyncDir(path.Dir(name)))
 }
 
 // SyncDir flushes a directory: what was created, renamed or removed in it stays so.
 func (t *Tree) SyncDir(name string) error {
-	return t.step("sync", func() error {
+	return t.step("flush directory", func() error {
 		d, err := t.Root.Open(name)
 		if err != nil {
 			return err
@@ -82,20 +131,29 @@ func (t *Tree) SyncDir(name string) error {
 	})
 }
 
-// MkdirAll makes a directory and its parents durably, each with mode 0700.
+// MkdirAll makes a directory and its parents durably, each with mode 0700. One that is there is left as it is: if a
+// killed process made it, only SyncDir of its parent says that it stays.
 func (t *Tree) MkdirAll(name string) error {
-	if info, err := t.Root.Lstat(name); err == nil && info.IsDir() {
+	info, err := t.Root.Lstat(name)
+	switch {
+	case err == nil && info.IsDir():
 		return nil
+	case err == nil:
+		return fmt.Errorf("%s is not a directory (%s): move it away", name, info.Mode())
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
-	if parent := path.Dir(name); parent != "." {
+	parent := path.Dir(name)
+	if parent != "." {
 		if err := t.MkdirAll(parent); err != nil {
 			return err
 		}
 	}
-	if err := t.Root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err = t.step("mkdir", func() error { return t.Root.Mkdir(name, 0o700) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return t.SyncDir(path.Dir(name))
+	return t.SyncDir(parent)
 }
 
 // Clean removes stray temporary files. Nobody may be writing.
@@ -107,7 +165,7 @@ func (t *Tree) Clean() error {
 	names, err := d.Readdirnames(-1)
 	err = errors.Join(err, d.Close())
 	for _, name := range names {
-		err = errors.Join(err, ignoreMissing(t.Root.Remove(path.Join(Temp, name))))
+		err = errors.Join(err, t.discard(path.Join(Temp, name)))
 	}
 	return err
 }

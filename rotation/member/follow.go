@@ -79,7 +79,7 @@ func (f *follower) rejoin(ctx context.Context) error {
 		}
 		if ack.State == f.live.Credentials().Bundle.Version {
 			f.joined, f.retry = true, 0
-			return nil
+			return f.disk.dropKeys(ctx)
 		}
 	}
 }
