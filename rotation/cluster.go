@@ -207,11 +207,21 @@ func (c *Cluster) Rollover(ctx context.Context, a keystore.Algorithm) error {
 }
 
 // Rollback turns a rollover around: the root that was being introduced leaves again by the ordinary steps. It is
-// possible until the old root was dropped; then ErrDropped says so.
+// possible until the old root was dropped (ErrDropped), and once (ErrTurned); ErrIdle says that no rollover runs.
 func (c *Cluster) Rollback(ctx context.Context) error {
 	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return RolledBack(s) })
 	if err != nil {
 		return fmt.Errorf("rotation: rollback: %w", err)
+	}
+	return nil
+}
+
+// Forward takes a rollback back that is still under way: the rollover begins again at trusting the new root. The errors
+// are those of Rollback.
+func (c *Cluster) Forward(ctx context.Context) error {
+	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return Forwarded(s) })
+	if err != nil {
+		return fmt.Errorf("rotation: forward: %w", err)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ var (
 	ErrPending = errors.New("a further rollover is pending already")
 	ErrIdle    = errors.New("no rollover is running")
 	ErrDropped = errors.New("the old root was dropped: there is no way back, only a new rollover")
+	ErrTurned  = errors.New("the rollover goes in that direction already")
 )
 
 // RootLabel is the label of a root's key in the CA's keystore.
@@ -136,18 +137,41 @@ func Prepared(s *verify.Bundle, root verify.Root, control []verify.Controller) (
 }
 
 // RolledBack turns the rollover around: the old root signs again, and the new one leaves by the ordinary steps, which
-// count who still has a leaf of it. ErrDropped after the drop, ErrIdle when settled.
+// count who still has a leaf of it. ErrDropped after the drop, ErrIdle when settled, ErrTurned when it was rolled back
+// already.
 func RolledBack(s *verify.Bundle) (*verify.Bundle, error) {
-	switch s.Phase {
-	case verify.Settled:
-		return nil, ErrIdle
-	case verify.Drop:
-		return nil, ErrDropped
+	if err := mayTurn(s, true); err != nil {
+		return nil, err
 	}
 	next := s.Clone()
 	next.From, next.To = s.To, s.From
 	next.Signer, next.Phase = next.To, verify.Switch
 	return next, nil
+}
+
+// Forwarded takes a rollback back. It begins at trust again, whatever phase the rollover had reached before: the
+// rollback may have begun before everybody trusted the new root. The errors are those of RolledBack.
+func Forwarded(s *verify.Bundle) (*verify.Bundle, error) {
+	if err := mayTurn(s, false); err != nil {
+		return nil, err
+	}
+	next := s.Clone()
+	next.From, next.To = s.To, s.From
+	next.Signer, next.Phase = next.From, verify.Trust
+	return next, nil
+}
+
+// mayTurn says whether a rollover can change its direction: back, from the older root's successor to it, or forward.
+func mayTurn(s *verify.Bundle, back bool) error {
+	switch {
+	case s.Phase == verify.Settled:
+		return ErrIdle
+	case s.Phase == verify.Drop:
+		return ErrDropped
+	case back != (s.From < s.To):
+		return ErrTurned
+	}
+	return nil
 }
 
 // Waived lets the guards pass a member until the waiver ends. It changes nothing that members trust. While settled
