@@ -135,7 +135,7 @@ func (c *Cluster) enrol(ctx context.Context, id fingerprint.ClusterID, r Request
 		return Answer{}, err
 	}
 	record := Member{Identity: r.Member, Hosts: r.Hosts, Current: keys.memberKey}
-	value, err := record.Encode()
+	value, err := record.encode()
 	if err != nil {
 		return Answer{}, err
 	}

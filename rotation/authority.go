@@ -33,7 +33,7 @@ func (c *Cluster) authority(ctx context.Context, b *verify.Bundle, generation in
 	if a := c.roots.byKey[root.Key]; a != nil {
 		return a, nil
 	}
-	signer, err := c.cfg.Keys.Open(ctx, RootLabel(generation))
+	signer, err := c.cfg.Keys.Open(ctx, rootLabel(generation))
 	if err != nil {
 		return nil, fmt.Errorf("key of root g%d: %w", generation, err)
 	}
@@ -126,7 +126,7 @@ func (c *Cluster) prepare(ctx context.Context, held *trustRecord, intent *verify
 	if err != nil {
 		return nil, err
 	}
-	return Prepared(held.bundle, root, control)
+	return prepared(held.bundle, root, control)
 }
 
 // documentsUnder returns the control members with one more certificate of each document signer, issued by to.

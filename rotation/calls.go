@@ -162,7 +162,7 @@ func (d *Daemon) report(ctx context.Context, peer fingerprint.Identity, spki, en
 		if key != m.Current && key != m.Next {
 			return m, fmt.Errorf("key %s is not the member's: current is %s", key.Short(), m.Current.Short())
 		}
-		return Observe(m, r)
+		return observe(m, r)
 	})
 	if err != nil {
 		return Ack{}, err
@@ -193,7 +193,7 @@ func (d *Daemon) hold(ctx context.Context, m Member) (string, error) {
 	if m, _, err = d.cluster.member(ctx, m.Identity); err != nil {
 		return "", err
 	}
-	return firstReason(ServeNext(View{p.trust.bundle, p.trust.digest, p.members}, m)), nil
+	return firstReason(serveNext(View{p.trust.bundle, p.trust.digest, p.members}, m)), nil
 }
 
 func firstReason(blockers []Blocker) string {
@@ -257,7 +257,7 @@ func (d *Daemon) list(ctx context.Context, peer fingerprint.Identity, keys reque
 		if m.Next == keys.memberKey {
 			return m, nil
 		}
-		return RequestNext(m, keys.memberKey, counter)
+		return requestNext(m, keys.memberKey, counter)
 	})
 	if err != nil {
 		return "", err
@@ -280,7 +280,7 @@ func (d *Daemon) list(ctx context.Context, peer fingerprint.Identity, keys reque
 	if peer.Role == fingerprint.Control && controlKeys(v.State, v.Members[i]) != nil {
 		return "the trust state does not name the key yet", nil
 	}
-	return firstReason(ServeNext(v, v.Members[i])), nil
+	return firstReason(serveNext(v, v.Members[i])), nil
 }
 
 // newer is the key of a member that not everybody may know yet.

@@ -108,7 +108,7 @@ func create(ctx context.Context, cfg Config, id fingerprint.ClusterID, founder R
 // found makes the first root and commits the first trust state. A crash before the commit leaves a key under the
 // label of the first root, which the next create finds and uses.
 func (c *Cluster) found(ctx context.Context, id fingerprint.ClusterID, founder Request, keys requestKeys) (*trustRecord, error) {
-	intent := &verify.Intent{Generation: 1, Algorithm: c.cfg.Algorithm, Label: RootLabel(1)}
+	intent := &verify.Intent{Generation: 1, Algorithm: c.cfg.Algorithm, Label: rootLabel(1)}
 	root, authority, err := c.makeRoot(ctx, id, intent, nil)
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (c *Cluster) found(ctx context.Context, id fingerprint.ClusterID, founder R
 			Documents: [][]byte{document.Certificate.Raw},
 		}},
 	}
-	return c.put(ctx, 0, Stamp(first, nil, now))
+	return c.put(ctx, 0, stamp(first, nil, now))
 }
 
 // Open opens the cluster that the store holds; ErrNoCluster when there is none.
@@ -198,7 +198,7 @@ func (c *Cluster) Rollover(ctx context.Context, a keystore.Algorithm) error {
 		if err := forecast(s, now); err != nil {
 			return nil, err
 		}
-		return Requested(s, a)
+		return requested(s, a)
 	})
 	if err != nil {
 		return fmt.Errorf("rotation: rollover: %w", err)
@@ -209,7 +209,7 @@ func (c *Cluster) Rollover(ctx context.Context, a keystore.Algorithm) error {
 // Rollback turns a rollover around: the root that was being introduced leaves again by the ordinary steps. It is
 // possible until the old root was dropped (ErrDropped), and once (ErrTurned); ErrIdle says that no rollover runs.
 func (c *Cluster) Rollback(ctx context.Context) error {
-	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return RolledBack(s) })
+	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return rolledBack(s) })
 	if err != nil {
 		return fmt.Errorf("rotation: rollback: %w", err)
 	}
@@ -219,7 +219,7 @@ func (c *Cluster) Rollback(ctx context.Context) error {
 // Forward takes a rollback back that is still under way: the rollover begins again at trusting the new root. The errors
 // are those of Rollback.
 func (c *Cluster) Forward(ctx context.Context) error {
-	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return Forwarded(s) })
+	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return forwarded(s) })
 	if err != nil {
 		return fmt.Errorf("rotation: forward: %w", err)
 	}

@@ -76,7 +76,7 @@ func (c *Cluster) commit(ctx context.Context, held *trustRecord, next *verify.Bu
 	if _, err := c.envelope(ctx, held.bundle.Version); err != nil {
 		return nil, err
 	}
-	return c.put(ctx, held.revision, Stamp(next, held.bundle, time.Now()))
+	return c.put(ctx, held.revision, stamp(next, held.bundle, time.Now()))
 }
 
 // change commits what edit makes of the present state. It waits while the present state is unpublished, and starts

@@ -14,7 +14,7 @@ import (
 )
 
 // The explorer walks, breadth first, every state that a small cluster can reach, over the production functions: Next,
-// Requested, Prepared, RolledBack, Forwarded, Stamp, Observe, counted, Bundle.Supersedes and Bundle.Admits. Certificates
+// requested, prepared, rolledBack, forwarded, stamp, observe, counted, Bundle.Supersedes and Bundle.Admits. Certificates
 // are opaque to those, so here a root is a number and a leaf is the number of its root. Nodes are alike, so states
 // that differ in their order are one.
 //
@@ -63,7 +63,7 @@ type machine struct {
 }
 
 func production() machine {
-	return machine{Next, RolledBack, Forwarded, (*verify.Bundle).Admits}
+	return machine{Next, rolledBack, forwarded, (*verify.Bundle).Admits}
 }
 
 // walk is one exploration.
@@ -91,7 +91,7 @@ func newWalk(t *testing.T, m machine, nodes int, requests, turns, boots, lates i
 		Cluster: fingerprint.ClusterID{Domain: "x", UUID: "x"}, Phase: verify.Settled, Signer: 1, Generations: 1,
 		Roots: []verify.Root{{Generation: 1, Key: rootKey(1)}},
 	}
-	w.start = situation{trust: w.chart(Stamp(first, nil, epoch)), requests: requests, turns: turns, boots: boots, lates: lates}
+	w.start = situation{trust: w.chart(stamp(first, nil, epoch)), requests: requests, turns: turns, boots: boots, lates: lates}
 	for i := range nodes {
 		w.start.nodes[i] = place{leaf: 1, saidOf: 1, serving: true, late: -1}
 	}
@@ -161,7 +161,7 @@ func (w *walk) observe(s *situation, i int, said int16, leaf int8, serving, olde
 	if older {
 		count = 1
 	}
-	m, err := Observe(w.record(s, i), w.report(said, leaf, serving, count))
+	m, err := observe(w.record(s, i), w.report(said, leaf, serving, count))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func (w *walk) cluster(s situation, yield func(string, situation)) {
 	held := w.atlas[s.trust]
 	commit := func(name string, next *verify.Bundle) {
 		to := s
-		to.trust = w.chart(Stamp(next, held, epoch))
+		to.trust = w.chart(stamp(next, held, epoch))
 		yield(name, to)
 	}
 	d := w.next(w.view(&s), epoch)
@@ -193,17 +193,17 @@ func (w *walk) cluster(s situation, yield func(string, situation)) {
 	case d.Commit != nil:
 		commit("driver: "+string(d.Commit.Phase), d.Commit)
 	case d.Make != nil:
-		next, err := Prepared(held, verify.Root{Generation: d.Make.Generation, Key: rootKey(d.Make.Generation)}, nil)
+		next, err := prepared(held, verify.Root{Generation: d.Make.Generation, Key: rootKey(d.Make.Generation)}, nil)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		commit("driver: trust", next)
 	}
 	if s.requests > 0 {
-		if next, err := Requested(held, keystore.P256); err == nil {
+		if next, err := requested(held, keystore.P256); err == nil {
 			s := s
 			s.requests--
-			s.trust = w.chart(Stamp(next, held, epoch))
+			s.trust = w.chart(stamp(next, held, epoch))
 			yield("operator: rollover", s)
 		}
 	}
@@ -218,7 +218,7 @@ func (w *walk) cluster(s situation, yield func(string, situation)) {
 		if next, err := x.turn(held); err == nil {
 			to := s
 			to.turns--
-			to.trust = w.chart(Stamp(next, held, epoch))
+			to.trust = w.chart(stamp(next, held, epoch))
 			yield("operator: "+x.name, to)
 		}
 	}
@@ -519,7 +519,7 @@ func TestExploreFindsFaults(t *testing.T) {
 		}, "I1", 1},
 		{"forward again without trust", func(m *machine) {
 			m.forwarded = func(s *verify.Bundle) (*verify.Bundle, error) {
-				next, err := Forwarded(s)
+				next, err := forwarded(s)
 				if err == nil {
 					switched(next)
 				}
@@ -529,7 +529,7 @@ func TestExploreFindsFaults(t *testing.T) {
 		{"rollback after drop", func(m *machine) {
 			m.rolledBack = func(s *verify.Bundle) (*verify.Bundle, error) {
 				if s.Phase != verify.Drop {
-					return RolledBack(s)
+					return rolledBack(s)
 				}
 				next := s.Clone()
 				next.Roots = []verify.Root{{Generation: s.From, Key: rootKey(s.From)}, s.Roots[0]}

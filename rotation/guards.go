@@ -132,10 +132,10 @@ func lacking(v View, now time.Time, a keystore.Algorithm) []Blocker {
 	return blockers
 }
 
-// ServeNext says who must still learn of a member's newer key before the member may serve it. For a role that is open
+// serveNext says who must still learn of a member's newer key before the member may serve it. For a role that is open
 // nobody needs to; for a listed one, every counted member confirms a registry that names it; for a control
 // member, every counted member confirms the trust state, which names it.
-func ServeNext(v View, m Member) []Blocker {
+func serveNext(v View, m Member) []Blocker {
 	rule := v.State.RuleFor(m.Identity.Role)
 	if rule == fingerprint.Open {
 		return nil

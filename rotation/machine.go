@@ -23,7 +23,7 @@ type View struct {
 // Decision is what the machine says. At most one of Commit and Make is set; Blockers only when neither is.
 type Decision struct {
 	Commit   *verify.Bundle // the state that may follow, not yet stamped
-	Make     *verify.Intent // make this root, then commit what Prepared says
+	Make     *verify.Intent // make this root, then commit what prepared says
 	Blockers []Blocker      // who keeps the next step waiting
 }
 
@@ -35,8 +35,8 @@ var (
 	ErrTurned  = errors.New("the rollover goes in that direction already")
 )
 
-// RootLabel is the label of a root's key in the CA's keystore.
-func RootLabel(generation int) string { return rootLabelPrefix + strconv.Itoa(generation) }
+// rootLabel is the label of a root's key in the CA's keystore.
+func rootLabel(generation int) string { return rootLabelPrefix + strconv.Itoa(generation) }
 
 // Next says what may be done from v: it is pure, and now only ends waivers. No step is by time.
 func Next(v View, now time.Time) Decision {
@@ -106,9 +106,9 @@ func settled(s *verify.Bundle) {
 	s.Phase, s.From, s.To, s.Waivers = verify.Settled, 0, 0, nil
 }
 
-// Requested asks for a rollover. The intent comes first: the state names the label, then the key is made, so that a
+// requested asks for a rollover. The intent comes first: the state names the label, then the key is made, so that a
 // crash in between finds the key again. One request may wait behind a rollover that runs; another is ErrPending.
-func Requested(s *verify.Bundle, a keystore.Algorithm) (*verify.Bundle, error) {
+func requested(s *verify.Bundle, a keystore.Algorithm) (*verify.Bundle, error) {
 	if _, err := keystore.ParseAlgorithm(string(a)); err != nil {
 		return nil, err
 	}
@@ -117,13 +117,13 @@ func Requested(s *verify.Bundle, a keystore.Algorithm) (*verify.Bundle, error) {
 	}
 	next := s.Clone()
 	next.Generations++
-	next.Pending = &verify.Intent{Generation: next.Generations, Algorithm: a, Label: RootLabel(next.Generations)}
+	next.Pending = &verify.Intent{Generation: next.Generations, Algorithm: a, Label: rootLabel(next.Generations)}
 	return next, nil
 }
 
-// Prepared begins the rollover with the root that was made for the pending intent: it is trusted from now on, and the
+// prepared begins the rollover with the root that was made for the pending intent: it is trusted from now on, and the
 // old one still signs. control are the control members with their document certificates of both roots.
-func Prepared(s *verify.Bundle, root verify.Root, control []verify.Controller) (*verify.Bundle, error) {
+func prepared(s *verify.Bundle, root verify.Root, control []verify.Controller) (*verify.Bundle, error) {
 	if s.Phase != verify.Settled || s.Pending == nil || s.Pending.Generation != root.Generation {
 		return nil, fmt.Errorf("rotation: root g%d is not what state %v waits for", root.Generation, s.Version)
 	}
@@ -136,10 +136,10 @@ func Prepared(s *verify.Bundle, root verify.Root, control []verify.Controller) (
 	return next, nil
 }
 
-// RolledBack turns the rollover around: the old root signs again, and the new one leaves by the ordinary steps, which
+// rolledBack turns the rollover around: the old root signs again, and the new one leaves by the ordinary steps, which
 // count who still has a leaf of it. ErrDropped after the drop, ErrIdle when settled, ErrTurned when it was rolled back
 // already.
-func RolledBack(s *verify.Bundle) (*verify.Bundle, error) {
+func rolledBack(s *verify.Bundle) (*verify.Bundle, error) {
 	if err := mayTurn(s, true); err != nil {
 		return nil, err
 	}
@@ -149,9 +149,9 @@ func RolledBack(s *verify.Bundle) (*verify.Bundle, error) {
 	return next, nil
 }
 
-// Forwarded takes a rollback back. It begins at trust again, whatever phase the rollover had reached before: the
-// rollback may have begun before everybody trusted the new root. The errors are those of RolledBack.
-func Forwarded(s *verify.Bundle) (*verify.Bundle, error) {
+// forwarded takes a rollback back. It begins at trust again, whatever phase the rollover had reached before: the
+// rollback may have begun before everybody trusted the new root. The errors are those of rolledBack.
+func forwarded(s *verify.Bundle) (*verify.Bundle, error) {
 	if err := mayTurn(s, false); err != nil {
 		return nil, err
 	}
@@ -174,18 +174,6 @@ func mayTurn(s *verify.Bundle, back bool) error {
 	return nil
 }
 
-// Waived lets the guards pass a member until the waiver ends. It changes nothing that members trust. While settled
-// there is nothing to pass: ErrIdle.
-func Waived(s *verify.Bundle, w verify.Waiver) (*verify.Bundle, error) {
-	if s.Phase == verify.Settled {
-		return nil, ErrIdle
-	}
-	next := s.Clone()
-	next.Waivers = slices.DeleteFunc(next.Waivers, func(x verify.Waiver) bool { return x.Member == w.Member })
-	next.Waivers = append(next.Waivers, w)
-	return next, nil
-}
-
 // clearDebts removes the debts that were settled: confirmed, with a leaf of the signer. Contact alone is not enough.
 func clearDebts(v View, next *verify.Bundle) *verify.Bundle {
 	next.Debts = slices.DeleteFunc(next.Debts, func(id fingerprint.Identity) bool {
@@ -202,9 +190,9 @@ func clearDebts(v View, next *verify.Bundle) *verify.Bundle {
 	return next
 }
 
-// Stamp makes next the successor of held: all commits pass through here. The number grows by one, the predecessor is
+// stamp makes next the successor of held: all commits pass through here. The number grows by one, the predecessor is
 // named by its digest. A nil held makes the first state.
-func Stamp(next, held *verify.Bundle, now time.Time) *verify.Bundle {
+func stamp(next, held *verify.Bundle, now time.Time) *verify.Bundle {
 	s := next.Clone()
 	s.Issued = now.UTC().Truncate(time.Second)
 	if held == nil {

@@ -53,7 +53,7 @@ func (c *Cluster) member(ctx context.Context, id fingerprint.Identity) (Member, 
 	if err != nil {
 		return Member{}, 0, err
 	}
-	m, err := DecodeMember(record.Value)
+	m, err := decodeMember(record.Value)
 	return m, record.Revision, err
 }
 
@@ -65,7 +65,7 @@ func (c *Cluster) members(ctx context.Context) ([]Member, error) {
 	}
 	members := make([]Member, 0, len(records))
 	for _, r := range records {
-		m, err := DecodeMember(r.Value)
+		m, err := decodeMember(r.Value)
 		if err != nil {
 			return nil, fmt.Errorf("record %q: %w", r.Key, err)
 		}
@@ -82,7 +82,7 @@ func (c *Cluster) update(ctx context.Context, id fingerprint.Identity, edit func
 		if err != nil {
 			return Member{}, err
 		}
-		before, err := held.Encode()
+		before, err := held.encode()
 		if err != nil {
 			return Member{}, err
 		}
@@ -90,7 +90,7 @@ func (c *Cluster) update(ctx context.Context, id fingerprint.Identity, edit func
 		if err != nil {
 			return Member{}, err
 		}
-		after, err := next.Encode()
+		after, err := next.encode()
 		if err != nil {
 			return Member{}, err
 		}

@@ -34,16 +34,16 @@ type Revocation struct {
 	Reason string    `json:"reason"`
 }
 
-// Encode gives the record's value.
-func (m Member) Encode() ([]byte, error) {
+// encode gives the record's value.
+func (m Member) encode() ([]byte, error) {
 	if m.Revoked != nil && len(m.Revoked.Reason) > maxReason {
 		return nil, fmt.Errorf("rotation: reason of %d bytes, at most %d", len(m.Revoked.Reason), maxReason)
 	}
 	return json.Marshal(m)
 }
 
-// DecodeMember reads a record's value; whatever Encode would not write is refused.
-func DecodeMember(value []byte) (Member, error) {
+// decodeMember reads a record's value; whatever encode would not write is refused.
+func decodeMember(value []byte) (Member, error) {
 	var m Member
 	if err := dsse.Decode(value, &m); err != nil {
 		return Member{}, fmt.Errorf("rotation: member record: %w", err)
@@ -57,11 +57,11 @@ func DecodeMember(value []byte) (Member, error) {
 	return m, nil
 }
 
-// Observe takes a report into a record. The newest by boot and report counter stays; the same one again changes
+// observe takes a report into a record. The newest by boot and report counter stays; the same one again changes
 // nothing. A report with lower counters comes late, or from a member that was restored from an old disk image: what
 // it confirmed before is withdrawn, and it goes on being counted until it confirms again. A report signed by the
 // next key promotes that key.
-func Observe(m Member, r *verify.Report) (Member, error) {
+func observe(m Member, r *verify.Report) (Member, error) {
 	old := m.Report
 	noted := *r
 	switch {
@@ -90,9 +90,9 @@ var (
 	ErrUnderWay = errors.New("another next key is under way")
 )
 
-// RequestNext lists a next key: the request's counter must be above the last one, since a request that was replayed
+// requestNext lists a next key: the request's counter must be above the last one, since a request that was replayed
 // would replace a key that is in service.
-func RequestNext(m Member, key fingerprint.Key, counter uint64) (Member, error) {
+func requestNext(m Member, key fingerprint.Key, counter uint64) (Member, error) {
 	switch {
 	case counter <= m.Requests:
 		return m, fmt.Errorf("rotation: next key of %q: counter %d, the last was %d: %w", m.Identity, counter, m.Requests, ErrReplayed)

@@ -234,7 +234,7 @@ func signerHolds(b *Bundle, key crypto.PublicKey, at time.Time) error {
 		return err
 	}
 	for _, x := range b.Control {
-		if x.Document == k && slices.ContainsFunc(x.Documents, func(der []byte) bool { return certifies(root, der, k, at) }) {
+		if slices.ContainsFunc(x.Documents, func(der []byte) bool { return certifies(root, der, k, at) }) {
 			return nil
 		}
 	}

@@ -235,12 +235,19 @@ func TestReport(t *testing.T) {
 	if back, err := verify.OpenReport(signed, key.Public()); err != nil || back.State != r.State || back.Member != r.Member {
 		t.Errorf("%v", err)
 	}
+	abroad := *r
+	abroad.Member.Domain = "other.example"
+	foreign, err := verify.SignReport(&abroad, key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	state := w.bundle(1)
 	for name, test := range map[string]struct {
 		signed []byte
 		key    keystore.Signer
 	}{
 		"another key":            {signed, newKey(t, keystore.Ed25519)},
+		"of no member":           {foreign, key},
 		"a state, not a report":  {w.signed(state, w.document), w.document},
 		"one bit off":            {bytes.Replace(signed, []byte(`"sig":"`), []byte(`"sig":"A`), 1), key},
 		"larger than any report": {make([]byte, 1<<20), key},

@@ -14,7 +14,7 @@ const (
 	maxDebts         = 1024
 	maxIntermediates = 4 // presented: a chain of one bridge and one intermediate needs two
 	maxCertificate   = 16 << 10
-	maxRemembered    = 8192 // verified peers that one Verifier remembers
+	maxRemembered    = 8192 // accepted peers that one Verifier remembers: about 1 KiB each
 	maxQuoted        = 128  // bytes of what a peer says of itself, in an error
 
 	// maxSkew is how far ahead of a member's clock a document may have been issued. One from further ahead is refused,

@@ -1,12 +1,9 @@
 package verify
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/clusterca/clusterca/ca"
@@ -35,40 +32,19 @@ type Verifier struct {
 	notLeaf  map[fingerprint.Key]bool                 // keys of roots, retired roots and document signers
 	control  map[fingerprint.Identity]Controller      // who is listed by the bundle
 	pinned   map[fingerprint.Key]fingerprint.Identity // their keys
-
-	mu         sync.RWMutex
-	remembered map[[sha256.Size]byte]*accepted // guarded by mu
-}
-
-// accepted is what there is to remember of a peer: all that does not change with time, side and expectation.
-type accepted struct {
-	peer      Peer
-	notBefore time.Time // the last on the chain to begin
-	sides     sides
-}
-
-// sides are the parts that a peer may play.
-type sides struct{ client, server bool }
-
-func (s sides) has(side Side) bool {
-	return side == Client && s.client || side == Server && s.server
-}
-
-func (a *accepted) good(side Side, now time.Time) bool {
-	return a != nil && a.sides.has(side) && !now.Before(a.notBefore) && !now.After(a.peer.NotAfter)
+	memory   memory
 }
 
 // NewVerifier prepares the judgement by b and r; a nil r is an empty registry, so that whatever must be listed is
 // refused. The error wraps ErrMalformed when b cannot be judged by.
 func NewVerifier(b *Bundle, r *fingerprint.Registry) (*Verifier, error) {
 	v := &Verifier{
-		bundle: b, digest: b.Digest(), registry: r, pool: x509.NewCertPool(),
-		trusted:    make(map[fingerprint.Key]bool),
-		retired:    make(map[fingerprint.Key]bool),
-		notLeaf:    make(map[fingerprint.Key]bool),
-		control:    make(map[fingerprint.Identity]Controller),
-		pinned:     make(map[fingerprint.Key]fingerprint.Identity),
-		remembered: make(map[[sha256.Size]byte]*accepted),
+		bundle: b, digest: b.Digest(), registry: r, pool: x509.NewCertPool(), memory: newMemory(),
+		trusted: make(map[fingerprint.Key]bool),
+		retired: make(map[fingerprint.Key]bool),
+		notLeaf: make(map[fingerprint.Key]bool),
+		control: make(map[fingerprint.Identity]Controller),
+		pinned:  make(map[fingerprint.Key]fingerprint.Identity),
 	}
 	if v.digest == (Digest{}) {
 		return nil, fmt.Errorf("verify: state %v has no payload: %w", b.Version, ErrMalformed)
@@ -109,14 +85,13 @@ func (v *Verifier) Peer(presented []*x509.Certificate, side Side, expect Expect,
 	if refusal := count(presented, side); refusal != nil {
 		return Peer{}, refusal
 	}
-	name := nameOf(presented)
-	known := v.recall(name)
+	known := v.memory.recall(presented)
 	if !known.good(side, now) {
 		var refusal *Refusal
 		if known, refusal = v.judge(presented, side, now, true); refusal != nil {
 			return Peer{}, refusal
 		}
-		v.remember(name, known)
+		v.memory.remember(presented, known)
 	}
 	if refusal := expect.judge(&known.peer, presented[0]); refusal != nil {
 		refusal.Side, refusal.Peer = side, known.peer.Identity.String()
@@ -181,35 +156,4 @@ func (v *Verifier) Self(presented []*x509.Certificate, now time.Time) (Peer, err
 		peer = known.peer
 	}
 	return peer, nil
-}
-
-// nameOf is the SHA-256 of everything that was presented, each certificate after its length: a leaf that was accepted
-// says nothing of the same leaf with another certificate beside it.
-func nameOf(presented []*x509.Certificate) [sha256.Size]byte {
-	var buffer [4096]byte // holds the usual leaf and bridge without an allocation
-	b := buffer[:0]
-	for _, c := range presented {
-		b = binary.BigEndian.AppendUint64(b, uint64(len(c.Raw)))
-		b = append(b, c.Raw...)
-	}
-	return sha256.Sum256(b)
-}
-
-func (v *Verifier) recall(name [sha256.Size]byte) *accepted {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return v.remembered[name]
-}
-
-// remember makes room by forgetting somebody at random: whoever is forgotten costs one signature check.
-func (v *Verifier) remember(name [sha256.Size]byte, known *accepted) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.remembered) >= maxRemembered {
-		for other := range v.remembered {
-			delete(v.remembered, other)
-			break
-		}
-	}
-	v.remembered[name] = known
 }

@@ -203,6 +203,11 @@ func TestCanary(t *testing.T) {
 	if v.Canary(swapped, w.now) == nil {
 		t.Error("the canary of another root proves a root")
 	}
+	control := b.Roots[0]
+	control.Canary = w.issue(1, w.member(fingerprint.Control, "canary"), newKey(t, keystore.P256), w.now).Raw
+	if v.Canary(control, w.now) == nil {
+		t.Error("a control member's leaf passes for a canary")
+	}
 	if w.verifier(w.bundle(1), nil).Canary(b.Roots[1], w.now) == nil {
 		t.Error("a root that is not trusted is proven")
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
@@ -181,14 +182,16 @@ func (c *cluster) stop() error {
 
 // close ends all processes and removes the directory.
 func (c *cluster) close() error {
+	var ending sync.WaitGroup
 	for _, n := range c.nodes {
 		if n.process != nil {
-			n.process.end()
+			ending.Go(n.process.end)
 		}
 	}
 	if c.daemon != nil {
-		c.daemon.end()
+		ending.Go(c.daemon.end)
 	}
+	ending.Wait()
 	if c.store != nil {
 		c.store.Close()
 	}

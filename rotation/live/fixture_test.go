@@ -214,3 +214,16 @@ func again(conn *tls.Conn) error {
 }
 
 func leafOf(conn *tls.Conn) *x509.Certificate { return conn.ConnectionState().PeerCertificates[0] }
+
+// exampleCredentials are what a CA would have given a node, and its renewal.
+func exampleCredentials() (first, renewed live.Credentials) {
+	w := newWorld(plainTB{})
+	state := w.state(1, 1)
+	return w.credentials(fingerprint.Node, "octopus", state), w.credentials(fingerprint.Node, "octopus", state)
+}
+
+// plainTB lets an Example use what tests use.
+type plainTB struct{ testing.TB }
+
+func (plainTB) Helper()           {}
+func (plainTB) Fatal(args ...any) { panic(args) }

@@ -1,0 +1,113 @@
+package ca_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/clusterca/clusterca/ca"
+	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/keystore"
+)
+
+// A root, and a node's leaf from the node's own request. Any crypto.Signer can be the root's key.
+func Example() {
+	ctx := context.Background()
+	keys := keystore.NewMemory()
+	id, err := fingerprint.NewCluster("prod.example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	rootKey, err := keys.Generate(ctx, "root-1", keystore.P256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	root, err := ca.CreateRoot(rootKey, ca.RootRequest{Cluster: id, Generation: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// At the node: the key is born there, and only the request leaves it.
+	node, err := id.Member(fingerprint.Node, "octopus")
+	if err != nil {
+		log.Fatal(err)
+	}
+	nodeKey, err := keys.Generate(ctx, "leaf-1", keystore.Ed25519)
+	if err != nil {
+		log.Fatal(err)
+	}
+	request, err := ca.NewRequest(nodeKey, node)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// At the CA: the key is taken from the request, and nothing else.
+	public, err := ca.ParseRequest(request, node)
+	if err != nil {
+		log.Fatal(err)
+	}
+	leaf, err := root.Issue(ca.Request{Cluster: id, Identity: node, PublicKey: public, Hosts: []string{"octopus.example", "10.0.0.8"}, Lifetime: 12 * time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	who, err := ca.IdentityOf(leaf.Certificate)
+	fmt.Println(who, leaf.Certificate.DNSNames, leaf.Certificate.IPAddresses, err)
+	fmt.Println(ca.ClusterUUIDOf(leaf.Certificate) == id.UUID, ca.KeyOf(leaf.Issuer) == root.Key())
+	// Output:
+	// spiffe://prod.example/node/octopus [octopus.example] [10.0.0.8] <nil>
+	// true true
+}
+
+// A root is succeeded by another: the bridge lets those who only know the first verify leaves of the second.
+func ExampleAuthority_Bridge() {
+	ctx := context.Background()
+	keys := keystore.NewMemory()
+	id, err := fingerprint.NewCluster("prod.example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	var roots []*ca.Authority
+	for generation, algorithm := range []keystore.Algorithm{keystore.P256, keystore.P384} {
+		key, err := keys.Generate(ctx, fmt.Sprintf("root-%d", generation+1), algorithm)
+		if err != nil {
+			log.Fatal(err)
+		}
+		root, err := ca.CreateRoot(key, ca.RootRequest{Cluster: id, Generation: generation + 1})
+		if err != nil {
+			log.Fatal(err)
+		}
+		roots = append(roots, root)
+	}
+	bridge, err := roots[0].Bridge(roots[1].Certificate())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ca.KeyOf(bridge) == roots[1].Key(), bridge.CheckSignatureFrom(roots[0].Certificate()))
+
+	// Later, with the key from its keeper again.
+	key, err := keys.Open(ctx, "root-2")
+	if err != nil {
+		log.Fatal(err)
+	}
+	again, err := ca.Open(roots[1].Certificate(), key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	control, err := id.Member(fingerprint.Control, "ca-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	documents, err := keys.Generate(ctx, "document", keystore.P256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	signer, err := again.IssueDocumentSigner(ca.DocumentRequest{Cluster: id, Member: control, PublicKey: documents.Public()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(signer.Certificate.UnknownExtKeyUsage[0].Equal(ca.DocumentSigning), len(signer.Certificate.URIs))
+	// Output:
+	// true <nil>
+	// true 0
+}
