@@ -12,329 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 )
 
-// A50, B102: whichever durable operation fails, before or after it was done, a reload finds the old value or the new
-// one, and the operation run again completes.
-func TestWriteFailsAtEveryStep(t *testing.T) {
-	crash := errors.New("crash")
-	for step := 0; ; step++ {
-		path := t.TempDir() + "/dir"
-		d, err := OpenDir(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		old, err := d.Replace(context.Background(), "a/k", 0, []byte("old"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		left := step
-		d.tree.Fault = func(string, bool) error {
-			if left--; left < 0 {
-				return crash
-			}
-			return nil
-		}
-		_, err = d.Replace(context.Background(), "a/k", old, []byte("new"))
-		d.Close()
-		if err == nil {
-			if step == 0 {
-				t.Fatal("no step could fail")
-			}
-			t.Logf("%d points", step)
-			return
-		}
-		if !errors.Is(err, crash) {
-			t.Fatalf("step %d: %v", step, err)
-		}
-		d, err = OpenDir(path)
-		if err != nil {
-			t.Fatalf("step %d: reopen: %v", step, err)
-		}
-		r, err := d.Load(context.Background(), "a/k")
-		if err != nil || string(r.Value) != "old" && string(r.Value) != "new" {
-			t.Fatalf("step %d: holds %q, %v", step, r.Value, err)
-		}
-		if next, err := d.Replace(context.Background(), "a/k", r.Revision, []byte("again")); err != nil || next <= r.Revision {
-			t.Fatalf("step %d: run again: %d after %d, %v", step, next, r.Revision, err)
-		}
-		if entries, _ := d.entries("tmp"); len(entries) != 0 {
-			t.Errorf("step %d: %d stray files", step, len(entries))
-		}
-		d.Close()
-	}
-}
-
-// A50: a key is there whole or not at all, and Generate run again completes.
-func TestGenerateFailsAtEveryStep(t *testing.T) {
-	crash := errors.New("crash")
-	for step := 0; ; step++ {
-		d, err := OpenDir(t.TempDir() + "/dir")
-		if err != nil {
-			t.Fatal(err)
-		}
-		left := step
-		d.tree.Fault = func(string, bool) error {
-			if left--; left < 0 {
-				return crash
-			}
-			return nil
-		}
-		_, err = d.Generate(context.Background(), "k", P256)
-		d.tree.Fault = nil
-		if err == nil {
-			return
-		}
-		if _, err := d.Open(context.Background(), "k"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatalf("step %d: half a key: %v", step, err)
-		}
-		if _, err := d.Generate(context.Background(), "k", P256); err != nil {
-			t.Fatalf("step %d: run again: %v", step, err)
-		}
-	}
-}
-
-// DESIGN §9: a durable replacement costs two fsync calls.
-func TestTwoSyncs(t *testing.T) {
-	d, err := OpenDir(t.TempDir() + "/dir")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	r, err := d.Replace(context.Background(), "k", 0, []byte("1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := d.tree.Syncs()
-	if _, err := d.Replace(context.Background(), "k", r, []byte("2")); err != nil {
-		t.Fatal(err)
-	}
-	if n := d.tree.Syncs() - before; n != 2 {
-		t.Errorf("a replacement took %d fsync calls, want 2", n)
-	}
-	before = d.tree.Syncs()
-	if _, err := d.Generate(context.Background(), "k", P256); err != nil {
-		t.Fatal(err)
-	}
-	if n := d.tree.Syncs() - before; n != 2 {
-		t.Errorf("a key took %d fsync calls, want 2", n)
-	}
-}
-
-// TestMain is also the other processes of the tests below.
-func TestMain(m *testing.M) {
-	if path := os.Getenv("KEYSTORE_TEST_COUNT"); path != "" {
-		count(path)
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// count increments by compare-and-swap and says each number that is durable.
-func count(path string) {
-	d, err := OpenDir(path)
-	if err != nil {
-		fmt.Println("error", err)
-		os.Exit(1)
-	}
-	for {
-		r, err := d.Load(context.Background(), "counter")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			fmt.Println("error", err)
-			os.Exit(1)
-		}
-		n, _ := strconv.Atoi(string(r.Value))
-		if _, err := d.Replace(context.Background(), "counter", r.Revision, []byte(strconv.Itoa(n+1))); err == nil {
-			fmt.Println(n + 1)
-		} else if !errors.Is(err, ErrConflict) {
-			fmt.Println("error", err)
-			os.Exit(1)
-		}
-	}
-}
-
-// A50: two processes count together while they are killed and started again: no number that one of them said is lost,
-// and none is said twice.
-func TestProcessesAreKilled(t *testing.T) {
-	path := t.TempDir() + "/dir"
-	said := make(map[int]bool)
-	highest := 0
-	for round := range 8 {
-		for _, n := range countTogether(t, path, 10+round) {
-			if said[n] {
-				t.Errorf("round %d: %d was said twice", round, n)
-			}
-			said[n] = true
-			highest = max(highest, n)
-		}
-		d, err := OpenDir(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := d.Load(context.Background(), "counter")
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.Close()
-		if n, _ := strconv.Atoi(string(r.Value)); n < highest {
-			t.Errorf("round %d: counter is %d, %d was durable", round, n, highest)
-		}
-	}
-	t.Logf("%d increments", highest)
-}
-
-// countTogether runs two counting processes and kills both when one has said enough numbers.
-func countTogether(t *testing.T, path string, enough int) []int {
-	t.Helper()
-	numbers := make(chan int, 1<<16)
-	done := make(chan struct{}, 2)
-	var processes []*exec.Cmd
-	for range 2 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "KEYSTORE_TEST_COUNT="+path)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		processes = append(processes, cmd)
-		go func() {
-			defer func() { done <- struct{}{} }()
-			for lines := bufio.NewScanner(out); lines.Scan(); {
-				n, err := strconv.Atoi(lines.Text())
-				if err != nil {
-					t.Errorf("process said %q", lines.Text())
-					return
-				}
-				numbers <- n
-			}
-		}()
-	}
-	var all []int
-	for len(all) < enough {
-		all = append(all, <-numbers)
-	}
-	for _, cmd := range processes {
-		cmd.Process.Kill()
-	}
-	<-done
-	<-done
-	for _, cmd := range processes {
-		cmd.Wait()
-	}
-	close(numbers)
-	for n := range numbers {
-		all = append(all, n)
-	}
-	return all
-}
-
-// A42, A43, A52, B84: what is not as we left it is refused with an error that names it, and nothing is lost.
-func TestBadFiles(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		harm func(t *testing.T, key string)
-		says string
-	}{
-		{"others can read it", func(t *testing.T, key string) { must(t, os.Chmod(key, 0o640)) }, "mode 0640"},
-		{"symbolic link", func(t *testing.T, key string) {
-			must(t, os.Rename(key, key+"-moved"))
-			must(t, os.Symlink(filepath.Base(key)+"-moved", key))
-		}, "symbolic link"},
-		{"link out of the directory", func(t *testing.T, key string) {
-			must(t, os.Remove(key))
-			must(t, os.Symlink("/etc/hostname", key))
-		}, "escapes"},
-		{"hard link", func(t *testing.T, key string) { must(t, os.Link(key, key+"-too")) }, "2 hard links"},
-		{"fifo", func(t *testing.T, key string) {
-			must(t, os.Remove(key))
-			must(t, mkfifo(key))
-		}, "not a regular file"},
-		{"directory", func(t *testing.T, key string) {
-			must(t, os.Remove(key))
-			must(t, os.Mkdir(key, 0o700))
-		}, "not a regular file"},
-		{"empty", func(t *testing.T, key string) { must(t, os.Truncate(key, 0)) }, "no PEM block"},
-		{"cut off", func(t *testing.T, key string) { must(t, os.Truncate(key, 100)) }, "no PEM block"},
-		{"too long", func(t *testing.T, key string) { must(t, os.Truncate(key, 1<<30)) }, "at most"},
-		{"another kind", func(t *testing.T, key string) {
-			must(t, os.WriteFile(key, []byte("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"), 0o600))
-		}, "openssl pkcs8"},
-		{"not a key", func(t *testing.T, key string) {
-			must(t, os.WriteFile(key, []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), 0o600))
-		}, "not a whole PKCS#8"},
-		{"two keys", func(t *testing.T, key string) {
-			data, err := os.ReadFile(key)
-			must(t, err)
-			must(t, os.WriteFile(key, append(data, data...), 0o600))
-		}, "follow the key"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			path := t.TempDir() + "/dir"
-			d, err := OpenDir(path)
-			must(t, err)
-			defer d.Close()
-			_, err = d.Generate(context.Background(), "k", P256)
-			must(t, err)
-			test.harm(t, filepath.Join(path, "keys", "k.pem"))
-			_, err = d.Open(context.Background(), "k")
-			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("open: %v, want it to say %q", err, test.says)
-			}
-			if _, err := d.Generate(context.Background(), "k", P256); err == nil {
-				t.Error("generate took its place: a key may be lost")
-			}
-		})
-	}
-}
-
-// A43: the directory itself is judged too, and a stranger's file among the records is named.
-func TestBadDirectory(t *testing.T) {
-	path := t.TempDir() + "/dir"
-	must(t, os.Mkdir(path, 0o755))
-	must(t, os.Chmod(path, 0o755))
-	if _, err := OpenDir(path); err == nil || !strings.Contains(err.Error(), "chmod") {
-		t.Errorf("a directory that others read: %v", err)
-	}
-	must(t, os.Chmod(path, 0o700))
-	d, err := OpenDir(path)
-	must(t, err)
-	defer d.Close()
-	must(t, os.WriteFile(filepath.Join(path, "records", "k.recrod"), []byte("revision 1\n"), 0o600))
-	if _, _, err := d.List(context.Background(), ""); err == nil || !strings.Contains(err.Error(), "k.recrod") {
-		t.Errorf("a name one letter off: %v", err)
-	}
-	must(t, os.Rename(filepath.Join(path, "records", "k.recrod"), filepath.Join(path, "records", "k.record")))
-	must(t, os.WriteFile(filepath.Join(path, "records", "k.record"), []byte("revision"), 0o600))
-	if _, err := d.Load(context.Background(), "k"); err == nil || !strings.Contains(err.Error(), "cut off") {
-		t.Errorf("a record that was cut off: %v", err)
-	}
-	if _, err := d.Replace(context.Background(), "k", 0, nil); err == nil {
-		t.Error("it was written over")
-	}
-}
-
-// B62: the counter of revisions is not flushed by itself: after a power cut that lost it, the records are counted.
-func TestRevisionAfterPowerCut(t *testing.T) {
-	path := t.TempDir() + "/dir"
-	d, err := OpenDir(path)
-	must(t, err)
-	first, err := d.Replace(context.Background(), "a", 0, nil)
-	must(t, err)
-	must(t, d.Remove(context.Background(), "a", first))
-	d.Close()
-	must(t, os.Truncate(filepath.Join(path, "revision"), 0))
-	d, err = OpenDir(path)
-	must(t, err)
-	defer d.Close()
-	if next, err := d.Replace(context.Background(), "b", 0, nil); err != nil || next != first+2 {
-		t.Errorf("revision %d, %v, want %d: the removal spent one", next, err, first+2)
-	}
-}
+var (
+	background = context.Background()
+	errCrash   = errors.New("crash")
+)
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -343,17 +27,420 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func BenchmarkReplace(b *testing.B) {
-	d, err := OpenDir(b.TempDir() + "/dir")
-	if err != nil {
-		b.Fatal(err)
+// reopen opens a directory that was not closed, as another process would.
+func reopen(t *testing.T, path string) *Dir {
+	t.Helper()
+	d, err := OpenDir(path)
+	must(t, err)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func newDir(t *testing.T) *Dir {
+	t.Helper()
+	return reopen(t, filepath.Join(t.TempDir(), "dir"))
+}
+
+// crashing is an operation that is crashed at every step.
+type crashing struct {
+	name string
+	// do returns an error when the operation did not happen, or not for sure.
+	do func(d *Dir) error
+	// done reports whether it happened; an error means that what is there is neither old nor new.
+	done func(d *Dir) (bool, error)
+}
+
+func replaces(key string) crashing {
+	return crashing{
+		name: "replace " + key,
+		do: func(d *Dir) error {
+			held, err := d.Load(background, key)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			_, err = d.Replace(background, key, held.Revision, []byte("new"))
+			return err
+		},
+		done: func(d *Dir) (bool, error) {
+			r, err := d.Load(background, key)
+			switch {
+			case errors.Is(err, fs.ErrNotExist) && key != "old" || err == nil && string(r.Value) == "old":
+				return false, nil
+			case err == nil && string(r.Value) == "new":
+				return true, nil
+			}
+			return false, fmt.Errorf("%q holds %q, %v", key, r.Value, err)
+		},
 	}
-	defer d.Close()
-	var r Revision
-	for b.Loop() {
-		if r, err = d.Replace(context.Background(), "k", r, make([]byte, 1000)); err != nil {
-			b.Fatal(err)
+}
+
+var crashings = []crashing{
+	replaces("old"),
+	replaces("new"),
+	replaces("new/directory/of"),
+	{
+		name: "remove",
+		do: func(d *Dir) error {
+			held, err := d.Load(background, "old")
+			if err != nil {
+				return err
+			}
+			return d.Remove(background, "old", held.Revision)
+		},
+		done: func(d *Dir) (bool, error) {
+			r, err := d.Load(background, "old")
+			if err == nil && string(r.Value) != "old" {
+				err = fmt.Errorf("holds %q", r.Value)
+			}
+			return errors.Is(err, fs.ErrNotExist), ignoreMissing(err)
+		},
+	},
+	{
+		name: "generate",
+		do:   func(d *Dir) error { _, err := d.Generate(background, "k", P256); return err },
+		done: func(d *Dir) (bool, error) { _, err := d.Open(background, "k"); return err == nil, ignoreMissing(err) },
+	},
+	{
+		name: "delete",
+		do:   func(d *Dir) error { return d.Delete(background, "old") },
+		done: func(d *Dir) (bool, error) {
+			_, err := d.Open(background, "old")
+			return errors.Is(err, fs.ErrNotExist), ignoreMissing(err)
+		},
+	},
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// A50, B62: whichever step on the disk fails, or is the last before or after which the process is killed, what a process
+// that goes on finds, and what the next start finds, is the old value or the new one; and done again, it is done.
+func TestCrashAtEveryStep(t *testing.T) {
+	for _, c := range crashings {
+		for _, killed := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/killed %v", c.name, killed), func(t *testing.T) {
+				steps := 0
+				for crashAt(t, c, steps, killed) {
+					steps++
+				}
+				if steps < 4 {
+					t.Errorf("only %d steps: the faults do not reach the disk", steps)
+				}
+			})
 		}
 	}
-	b.ReportMetric(float64(d.tree.Syncs())/float64(b.N), "fsync/op")
+}
+
+// crashAt runs one operation on a fresh directory with a fault at one step; false when it has no such step.
+func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
+	d := newDir(t)
+	_, err := d.Replace(background, "old", 0, []byte("old"))
+	must(t, err)
+	_, err = d.Generate(background, "old", P256)
+	must(t, err)
+	survivor := reopen(t, d.path)
+
+	at, left := "", step
+	renamed, flushed := false, false
+	d.tree.Fault = func(operation string, done bool) error {
+		left--
+		renamed = renamed || done && operation == "rename"
+		flushed = flushed || done && renamed && operation == "flush directory"
+		if left == -1 || left < 0 && killed {
+			at = fmt.Sprintf("step %d, %s, done %v", step, operation, done)
+			return errCrash
+		}
+		return nil
+	}
+	err = c.do(d)
+	if at == "" {
+		must(t, err)
+		return false
+	}
+	if err != nil && !errors.Is(err, errCrash) {
+		t.Errorf("%s: %v", at, err)
+	}
+	d.tree.Fault = nil
+	next := d // a disk that failed once: the process goes on
+	if killed {
+		next = survivor
+	}
+	before := next.tree.Syncs()
+	_, first, listErr := next.List(background, "")
+	happened, doneErr := c.done(next)
+	if listErr != nil || doneErr != nil || err == nil && !happened {
+		t.Errorf("%s: afterwards: happened %v after %v; %v, %v", at, happened, err, listErr, doneErr)
+	}
+	if first > 1 && !flushed && next.tree.Syncs() == before {
+		t.Errorf("%s: revision %d was shown before it was flushed", at, first)
+	}
+	restarted := reopen(t, d.path)
+	if again, err := c.done(restarted); err != nil || again != happened {
+		t.Errorf("%s: after the restart: happened %v, before it %v; %v", at, again, happened, err)
+	}
+	if left, err := restarted.entries("tmp"); err != nil || len(left) != 0 {
+		t.Errorf("%s: %d files left over, %v", at, len(left), err)
+	}
+	if err := c.do(restarted); err != nil && !(happened && errors.Is(err, fs.ErrNotExist)) {
+		t.Errorf("%s: done again: %v", at, err)
+	}
+	if happened, err := c.done(restarted); !happened || err != nil {
+		t.Errorf("%s: done again, it did not happen: %v", at, err)
+	}
+	r, err := restarted.Replace(background, "next", 0, nil)
+	if err != nil || r <= first {
+		t.Errorf("%s: revision %d (%v), %d was seen before", at, r, err, first)
+	}
+	return true
+}
+
+// A50: a directory whose making was crashed at any step is made by the next start.
+func TestOpenCrashesAtEveryStep(t *testing.T) {
+	for step := 0; ; step++ {
+		path := filepath.Join(t.TempDir(), "dir")
+		left := step
+		d, err := openDir(path, func(string, bool) error {
+			if left--; left < 0 {
+				return errCrash
+			}
+			return nil
+		})
+		if err == nil {
+			d.Close()
+			if step < 10 {
+				t.Errorf("only %d steps", step)
+			}
+			return
+		}
+		if !errors.Is(err, errCrash) {
+			t.Fatalf("step %d: %v", step, err)
+		}
+		d = reopen(t, path)
+		if r, err := d.Replace(background, "k", 0, nil); err != nil || r != 1 {
+			t.Fatalf("step %d: revision %d, %v", step, r, err)
+		}
+	}
+}
+
+// A record that is in place and not flushed is seen by nobody: a writer is stopped there, and a reader gets the value
+// only after having flushed it. Without that, a power cut could take back what a member has acted on.
+func TestUnflushedIsNotSeen(t *testing.T) {
+	d := newDir(t)
+	old, err := d.Replace(background, "k", 0, []byte("old"))
+	must(t, err)
+	reader := reopen(t, d.path)
+	crashed := false
+	d.tree.Fault = func(operation string, done bool) error {
+		if crashed = crashed || operation == "rename" && done; crashed {
+			return errCrash
+		}
+		return nil
+	}
+	if _, err := d.Replace(background, "k", old, []byte("new")); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	before := reader.tree.Syncs()
+	r, err := reader.Load(background, "k")
+	if err != nil || string(r.Value) != "new" || r.Revision != old+1 {
+		t.Fatalf("%q at %d, %v", r.Value, r.Revision, err)
+	}
+	if reader.tree.Syncs() == before {
+		t.Error("seen and not flushed")
+	}
+	before = reader.tree.Syncs()
+	if _, err := reader.Load(background, "k"); err != nil || reader.tree.Syncs() != before {
+		t.Errorf("the next reader flushed once more: %v", err)
+	}
+	reader.tree.Fault = func(string, bool) error { return errCrash }
+	if _, err := reader.Load(background, "k"); err != nil {
+		t.Errorf("a settled record needs the disk: %v", err)
+	}
+}
+
+// A key whose maker was killed before its name was flushed is flushed by whoever finds it: what is recorded about it
+// next may reach the disk first.
+func TestFoundKeyIsFlushed(t *testing.T) {
+	d := newDir(t)
+	_, err := d.Generate(background, "k", P256)
+	must(t, err)
+	before := d.tree.Syncs()
+	_, err = d.Generate(background, "k", P256)
+	must(t, err)
+	if d.tree.Syncs() == before {
+		t.Error("a key that was found was not flushed")
+	}
+}
+
+// B62: the counter of revisions is not flushed by itself: after a power cut that lost it, or left anything in it, the
+// records are counted, removed ones too.
+func TestRevisionAfterPowerCut(t *testing.T) {
+	for name, content := range map[string][]byte{
+		"empty":        {},
+		"zeroes":       make([]byte, 62),
+		"older":        counter{1, 1}.encode(),
+		"in between":   counter{1, 2}.encode(),
+		"half":         counter{3, 3}.encode()[:40],
+		"not a number": []byte("committed 0000000000000000000x\nspent     00000000000000000003\n"),
+		"gone":         nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDir(t)
+			_, err := d.Replace(background, "kept", 0, nil)
+			must(t, err)
+			r, err := d.Replace(background, "gone", 0, nil)
+			must(t, err)
+			must(t, d.Remove(background, "gone", r))
+			d.Close()
+			if content == nil {
+				must(t, os.Remove(filepath.Join(d.path, revisionFile)))
+			} else {
+				must(t, os.WriteFile(filepath.Join(d.path, revisionFile), content, 0o600))
+			}
+			d = reopen(t, d.path)
+			if next, err := d.Replace(background, "next", 0, nil); err != nil || next != 4 {
+				t.Errorf("revision %d, %v, want 4: the removal was 3", next, err)
+			}
+		})
+	}
+}
+
+// DESIGN §9: a durable replacement costs two fsync calls, a new key too, and a reader none.
+func TestTwoSyncs(t *testing.T) {
+	d := newDir(t)
+	r, err := d.Replace(background, "k", 0, []byte("1"))
+	must(t, err)
+	for name, test := range map[string]struct {
+		want uint64
+		do   func() error
+	}{
+		"replace":  {2, func() error { _, err := d.Replace(background, "k", r, []byte("2")); return err }},
+		"create":   {2, func() error { _, err := d.Replace(background, "k-2", 0, []byte("2")); return err }},
+		"generate": {2, func() error { _, err := d.Generate(background, "k", P256); return err }},
+		"load":     {0, func() error { _, err := d.Load(background, "k"); return err }},
+		"list":     {0, func() error { _, _, err := d.List(background, ""); return err }},
+		"reopen":   {0, func() error { return d.recount() }},
+		"conflict": {0, func() error {
+			if _, err := d.Replace(background, "k", 99, nil); !errors.Is(err, ErrConflict) {
+				return fmt.Errorf("no conflict: %w", err)
+			}
+			return nil
+		}},
+	} {
+		before := d.tree.Syncs()
+		must(t, test.do())
+		if n := d.tree.Syncs() - before; n != test.want {
+			t.Errorf("%s took %d fsync calls, want %d", name, n, test.want)
+		}
+	}
+}
+
+// countVariable makes a run of the test binary one of the processes below.
+const countVariable = "KEYSTORE_TEST_COUNT"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(countVariable); path != "" {
+		fmt.Println("error", count(path))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// count increments by compare-and-swap for ever, and says each number that is durable.
+func count(path string) error {
+	d, err := OpenDir(path)
+	if err != nil {
+		return err
+	}
+	for {
+		r, err := d.Load(background, "counter")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		n, _ := strconv.Atoi(string(r.Value))
+		_, err = d.Replace(background, "counter", r.Revision, []byte(strconv.Itoa(n+1)))
+		if err == nil {
+			fmt.Println(n + 1)
+		} else if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// A50, B3: two processes count together while they are killed and started again: no number that one of them said is
+// lost, and none is said twice.
+func TestProcessesAreKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dir")
+	said := make(map[int]bool)
+	highest, revision := 0, Revision(0)
+	for round := range 8 {
+		for _, n := range countTogether(t, path, 10+3*round) {
+			if said[n] {
+				t.Errorf("round %d: %d was said twice", round, n)
+			}
+			said[n] = true
+			highest = max(highest, n)
+		}
+		d := reopen(t, path)
+		r, err := d.Load(background, "counter")
+		must(t, err)
+		if n, _ := strconv.Atoi(string(r.Value)); n < highest {
+			t.Errorf("round %d: counter is %d, %d was durable", round, n, highest)
+		}
+		_, now, err := d.List(background, "")
+		must(t, err)
+		if r.Revision <= revision || now < r.Revision {
+			t.Errorf("round %d: revision %d of %d after %d", round, r.Revision, now, revision)
+		}
+		revision = now
+	}
+	t.Logf("%d increments, %d revisions, 16 kills", highest, revision)
+}
+
+// countTogether runs two counting processes, kills both when they have said enough numbers, and returns the numbers.
+func countTogether(t *testing.T, path string, enough int) []int {
+	t.Helper()
+	numbers := make(chan int)
+	var processes []*exec.Cmd
+	for range 2 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), countVariable+"="+path)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		processes = append(processes, cmd)
+		go func() {
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				n, err := strconv.Atoi(lines.Text())
+				if err != nil {
+					t.Errorf("a process said %q", lines.Text())
+					break
+				}
+				numbers <- n
+			}
+			numbers <- 0
+		}()
+	}
+	var all []int
+	for running := len(processes); running > 0; {
+		n := <-numbers
+		if n == 0 {
+			running--
+			continue
+		}
+		if all = append(all, n); len(all) == enough {
+			for _, cmd := range processes {
+				must(t, cmd.Process.Kill())
+			}
+		}
+	}
+	for _, cmd := range processes {
+		cmd.Process.Kill() // one that ended by itself has said why
+		cmd.Wait()
+	}
+	return all
 }

@@ -1,13 +1,13 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/clusterca/clusterca/internal/durable"
@@ -17,16 +17,18 @@ import (
 //
 //	keys/<label>.pem        PKCS#8, mode 0600
 //	records/<key>.record    one line with the revision, then the value
+//	revision, changes       which revision is committed, and which keys the latest ones wrote; made again when lost
 //
 // Its directories are 0700 and its own: a link, a file of somebody else's or one that others may read is refused with
 // an error that says so. It is safe for concurrent use by goroutines and, on Unix, by processes. An operation that is
-// killed at any instruction leaves the old value or the new one.
+// killed at any instruction leaves the old value or the new one, and nobody sees a new one before it is durable.
+// A removed record leaves one line for ever, so take keys from a bounded set.
 type Dir struct {
 	path string
 	tree durable.Tree
 	poll time.Duration
 
-	locking lockState
+	turn    chan struct{} // holds one value while a goroutine has, or waits for, the directory's lock
 	notify  sync.Mutex    // guards changed
 	changed chan struct{} // closed at each write of this process
 }
@@ -41,139 +43,112 @@ const (
 	recordsDir   = "records"
 	lockFile     = "lock"
 	revisionFile = "revision"
+	changesFile  = "changes"
 )
 
 // watchPoll is how soon a Watch sees the writes of other processes.
 const watchPoll = 50 * time.Millisecond
 
-// OpenDir opens a directory, and makes it when it is not there. The caller closes it.
+// OpenDir opens a directory, and makes it when it is not there; its parent must be. The caller closes it. What a crash
+// left half done is finished or undone here.
 func OpenDir(path string) (*Dir, error) {
-	d, err := openDir(path)
+	d, err := openDir(path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: open directory %q: %w", path, err)
 	}
 	return d, nil
 }
 
-func openDir(path string) (*Dir, error) {
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	info, err := os.Stat(path)
+func openDir(path string, fault func(operation string, done bool) error) (*Dir, error) {
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() {
-		return nil, errors.New("it is not a directory")
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
 	}
-	if err := private(info); err != nil {
+	if err := guardedParents(path); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{path: path, tree: durable.Tree{Root: root}, poll: watchPoll, changed: make(chan struct{})}
+	d := &Dir{path: path, tree: durable.Tree{Root: root, Fault: fault}, poll: watchPoll}
+	d.turn, d.changed = make(chan struct{}, 1), make(chan struct{})
 	if err := d.prepare(); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	return d, nil
 }
 
-// prepare makes what is missing, and mends what a crash can have left: stray temporary files, and a revision counter
-// that is behind the records because it is never flushed by itself.
+// prepare judges the directory that was opened, not its name, makes what is missing, and mends what a crash left: stray
+// temporary files, and a revision counter that is behind the records because it is not flushed by itself.
 func (d *Dir) prepare() error {
-	for _, name := range []string{keysDir, recordsDir, durable.Temp} {
-		if err := d.tree.MkdirAll(name); err != nil {
+	info, err := d.tree.Root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if err := private(d.path, info); err != nil {
+		return err
+	}
+	release, err := d.lock(context.Background())
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := d.tree.Root.Lstat(recordsDir); errors.Is(err, fs.ErrNotExist) {
+		// New, or its maker was killed: without this a power cut could take the whole directory.
+		if err := syncParent(d.path); err != nil {
 			return err
 		}
 	}
-	unlock, err := d.lock(true)
-	if err != nil {
-		return err
+	for _, name := range []string{keysDir, durable.Temp, recordsDir} {
+		if err := d.tree.MkdirAll(name); err != nil {
+			return err
+		}
+		if _, err := d.entries(name); err != nil {
+			return err
+		}
 	}
-	defer unlock()
 	if err := d.tree.Clean(); err != nil {
 		return err
 	}
-	counted, err := d.revision()
+	return d.recount()
+}
+
+func syncParent(path string) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	records, err := d.scan("")
-	if err != nil {
-		return err
-	}
-	newest := counted
-	for _, r := range records {
-		newest = max(newest, r.Revision)
-	}
-	return d.setRevision(newest)
+	parent := durable.Tree{Root: root}
+	return errors.Join(parent.SyncDir("."), root.Close())
 }
 
 // Close releases the directory. Signers that were opened stay usable.
 func (d *Dir) Close() error { return d.tree.Root.Close() }
 
-// Path is where the directory was opened.
+// Path is where the directory was opened, absolute.
 func (d *Dir) Path() string { return d.path }
 
-// read reads a file of ours. The descriptor is judged, never the name: between a look at a name and its opening
-// somebody may put another file there. O_NONBLOCK keeps a FIFO from blocking the open for ever.
-func (d *Dir) read(name string, limit int64) ([]byte, error) {
-	f, err := d.tree.Root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
+// lock takes the directory's lock, against goroutines and, on Unix, other processes; a crash releases it. Only one
+// goroutine of a process waits for it in the kernel, since each such wait costs a thread.
+func (d *Dir) lock(ctx context.Context) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	select {
+	case d.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	unlock, err := d.lockProcesses(ctx)
 	if err != nil {
-		return nil, err
+		<-d.turn
+		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file (%s)", name, info.Mode())
-	}
-	if err := d.ours(name, info); err != nil {
-		return nil, err
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), limit)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", name, limit)
-	}
-	return data, err
-}
-
-// ours refuses links and files that others can read or own. os.Root follows links that stay inside it, so the name is
-// compared with the descriptor.
-func (d *Dir) ours(name string, open fs.FileInfo) error {
-	named, err := d.tree.Root.Lstat(name)
-	if err != nil {
-		return err
-	}
-	if named.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("%s is a symbolic link: put the file itself there", name)
-	}
-	if !os.SameFile(named, open) {
-		// Replaced between the two looks: what was opened is a whole older version, but its link count says nothing.
-		return private(named)
-	}
-	if links(open) > 1 {
-		return fmt.Errorf("%s has %d hard links: copy the file instead of linking it", name, links(open))
-	}
-	return private(open)
-}
-
-// private refuses what others may read or write, or own.
-func private(info fs.FileInfo) error {
-	if err := owned(info); err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); modesMeanSomething && mode&0o077 != 0 {
-		return fmt.Errorf("%s has mode %04o, so others can get at it: chmod go= %s", info.Name(), mode, info.Name())
-	}
-	return nil
+	return func() { unlock(); <-d.turn }, nil
 }
 
 // wake tells the watches of this process that something was written.

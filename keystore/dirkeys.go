@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -9,34 +8,40 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 )
 
-const pemType = "PRIVATE KEY"
+const keySuffix = ".pem"
+
+func keyFile(label string) string { return keysDir + "/" + label + keySuffix }
+
+// keyLabel is the inverse of keyFile for a name in the directory of keys.
+func keyLabel(name string) (string, bool) {
+	label, ok := strings.CutSuffix(name, keySuffix)
+	return label, ok && validLabel(label) == nil
+}
 
 // Generate is described at Keys.
 func (d *Dir) Generate(ctx context.Context, label string, a Algorithm) (Signer, error) {
-	s, err := d.generate(label, a)
+	if err := validLabel(label); err != nil {
+		return nil, fmt.Errorf("keystore: generate: %w", err)
+	}
+	s, err := d.generate(ctx, label, a)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: generate %q: %w", label, err)
 	}
 	return s, nil
 }
 
-func (d *Dir) generate(label string, a Algorithm) (Signer, error) {
-	if err := validLabel(label); err != nil {
+// generate makes the key outside the lock: RSA takes seconds. Of two callers at once the first one's key stays.
+func (d *Dir) generate(ctx context.Context, label string, a Algorithm) (Signer, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	unlock, err := d.lock(true)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	k, err := d.key(label)
+	k, err := d.lastingKey(label)
 	if err == nil {
-		return sameAlgorithm(k, a)
+		return k.as(a)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -45,25 +50,46 @@ func (d *Dir) generate(label string, a Algorithm) (Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(made)
+	release, err := d.lock(ctx)
 	if err != nil {
 		return nil, err
+	}
+	defer release()
+	if k, err := d.lastingKey(label); !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
+			return nil, err
+		}
+		return k.as(a)
+	}
+	k = &softwareKey{key: made, label: label, algorithm: a}
+	return k, d.writeKey(k)
+}
+
+// lastingKey reads a key and makes sure that it stays: whoever made it may have been killed before its name was flushed,
+// and what our caller records about it next may be flushed earlier.
+func (d *Dir) lastingKey(label string) (*softwareKey, error) {
+	k, err := d.key(label)
+	if err != nil {
+		return nil, err
+	}
+	return k, d.tree.SyncDir(keysDir)
+}
+
+func (d *Dir) writeKey(k *softwareKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(k.key)
+	if err != nil {
+		return err
 	}
 	defer clear(der)
 	encoded := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
 	defer clear(encoded)
 	// A crash before this returns leaves no key, or a whole one that the next call finds.
-	if err := d.tree.Write(keyFile(label), encoded, 0o600); err != nil {
-		return nil, err
-	}
-	return &softwareKey{key: made, label: label, algorithm: a}, nil
+	return d.tree.Write(keyFile(k.label), encoded, 0o600)
 }
-
-func keyFile(label string) string { return keysDir + "/" + label + ".pem" }
 
 // Open is described at Keys.
 func (d *Dir) Open(ctx context.Context, label string) (Signer, error) {
-	if err := validLabel(label); err != nil {
+	if err := errors.Join(validLabel(label), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("keystore: open key: %w", err)
 	}
 	k, err := d.key(label)
@@ -74,45 +100,33 @@ func (d *Dir) Open(ctx context.Context, label string) (Signer, error) {
 }
 
 func (d *Dir) key(label string) (*softwareKey, error) {
-	data, err := d.read(keyFile(label), maxKeyFile)
+	name := keyFile(label)
+	data, err := d.read(name, maxKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Another error than this one must not read as "not there": the caller would make a new key.
+		if near := d.misnamed(label); near != nil {
+			return nil, near
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer clear(data)
-	key, err := parseKey(data)
+	key, a, err := readKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", keyFile(label), err)
-	}
-	a, err := AlgorithmOf(key.Public())
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &softwareKey{key: key, label: label, algorithm: a}, nil
 }
 
-// parseKey reads exactly one PKCS#8 key in PEM. Its errors say what was found, never what it holds.
-func parseKey(data []byte) (crypto.Signer, error) {
-	block, rest := pem.Decode(data)
-	switch {
-	case block == nil:
-		return nil, errors.New("no PEM block: it is empty, cut off, or not PEM")
-	case block.Type != pemType:
-		return nil, fmt.Errorf("PEM block %q, want one %q (openssl pkcs8 -topk8 -nocrypt makes it)", block.Type, pemType)
-	case len(bytes.TrimSpace(rest)) > 0:
-		return nil, fmt.Errorf("%d bytes follow the key", len(rest))
-	case !bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN")):
-		return nil, errors.New("text stands before the key")
-	}
-	defer clear(block.Bytes)
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+// readKey reads a key of an algorithm that we accept.
+func readKey(data []byte) (crypto.Signer, Algorithm, error) {
+	key, err := parseKey(data)
 	if err != nil {
-		return nil, errors.New("not a whole PKCS#8 private key")
+		return nil, "", err
 	}
-	key, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%T does not sign", parsed)
-	}
-	return key, nil
+	a, err := AlgorithmOf(key.Public())
+	return key, a, err
 }
 
 // Delete is described at Keys. The file is removed; what a file system or a disk keeps of it is theirs.
@@ -120,38 +134,42 @@ func (d *Dir) Delete(ctx context.Context, label string) error {
 	if err := validLabel(label); err != nil {
 		return fmt.Errorf("keystore: delete key: %w", err)
 	}
-	unlock, err := d.lock(true)
-	if err == nil {
-		defer unlock()
-		err = d.tree.Remove(keyFile(label))
-	}
-	if err != nil {
+	if err := d.delete(ctx, keyFile(label)); err != nil {
 		return fmt.Errorf("keystore: delete key %q: %w", label, err)
 	}
 	return nil
 }
 
-// Labels is described at Keys.
+func (d *Dir) delete(ctx context.Context, name string) error {
+	release, err := d.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	info, err := d.tree.Root.Lstat(name)
+	if err == nil && info.Mode().IsRegular() && links(info) > 1 {
+		return fmt.Errorf("%s has %d hard links, and the key would live on under another name: remove that first", name, links(info))
+	}
+	return d.tree.Remove(name)
+}
+
+// Labels is described at Keys. A file that is not a key by its name is an error: somebody meant something by it.
 func (d *Dir) Labels(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("keystore: labels: %w", err)
+	}
 	entries, err := d.entries(keysDir)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: labels: %w", err)
 	}
-	var labels []string
+	labels := make([]string, 0, len(entries))
 	for _, e := range entries {
-		if label, ok := strings.CutSuffix(e.Name(), ".pem"); ok && validLabel(label) == nil {
-			labels = append(labels, label)
+		label, ok := keyLabel(e.Name())
+		if !ok {
+			return nil, fmt.Errorf("keystore: labels: %s/%.300q is no key of ours: expected <label>%s; rename it or move it away", keysDir, e.Name(), keySuffix)
 		}
+		labels = append(labels, label)
 	}
 	slices.Sort(labels)
 	return labels, nil
-}
-
-func (d *Dir) entries(name string) ([]os.DirEntry, error) {
-	f, err := d.tree.Root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := f.ReadDir(-1)
-	return entries, errors.Join(err, f.Close())
 }

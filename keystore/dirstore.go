@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -19,17 +18,16 @@ const (
 	recordSuffix = ".record"
 	headLive     = "revision "
 	headRemoved  = "removed "
-	maxHead      = 64
 )
 
 func recordFile(key string) string { return recordsDir + "/" + key + recordSuffix }
 
-// Load is described at Store. It takes no lock: a record is one file, replaced by a rename.
+// Load is described at Store. It waits for nobody, unless the very record is being written.
 func (d *Dir) Load(ctx context.Context, key string) (Record, error) {
-	if err := validKey(key); err != nil {
+	if err := errors.Join(validKey(key), ctx.Err()); err != nil {
 		return Record{}, fmt.Errorf("keystore: load: %w", err)
 	}
-	r, err := d.record(key)
+	r, err := d.load(ctx, key)
 	if err == nil && r.Removed {
 		err = fs.ErrNotExist
 	}
@@ -39,26 +37,64 @@ func (d *Dir) Load(ctx context.Context, key string) (Record, error) {
 	return r, nil
 }
 
+// load reads a committed record. One that a writer has put in place and not flushed yet must not be seen: the caller
+// may act on it, and after a power cut it would never have been, and its number be used for something else.
+func (d *Dir) load(ctx context.Context, key string) (Record, error) {
+	r, err := d.record(key)
+	if err != nil {
+		return Record{}, err
+	}
+	if c, ok, err := d.counter(); err == nil && ok && r.Revision <= c.committed {
+		return r, nil
+	}
+	release, _, err := d.acquire(ctx)
+	if err != nil {
+		return Record{}, err
+	}
+	defer release()
+	return d.record(key)
+}
+
 // record reads a record, which may be a removed one.
 func (d *Dir) record(key string) (Record, error) {
 	data, err := d.read(recordFile(key), MaxValue+maxHead)
 	if err != nil {
 		return Record{}, err
 	}
+	r, err := parseRecord(key, data)
+	if err != nil {
+		return Record{}, fmt.Errorf("%s %w", recordFile(key), err)
+	}
+	return r, nil
+}
+
+// parseRecord reads what encodeRecord wrote.
+func parseRecord(key string, data []byte) (Record, error) {
 	head, value, ok := bytes.Cut(data, []byte("\n"))
 	number, live := strings.CutPrefix(string(head), headLive)
 	if !live {
-		number, ok = strings.CutPrefix(string(head), headRemoved)
+		var removed bool
+		number, removed = strings.CutPrefix(string(head), headRemoved)
+		ok = ok && removed && len(value) == 0
 	}
-	revision, err := strconv.ParseUint(number, 10, 64)
-	if !ok || err != nil || revision == 0 {
-		return Record{}, fmt.Errorf("%s does not begin with its revision: it was cut off, or is not ours", recordFile(key))
+	revision, err := strconv.ParseUint(number, 10, 63)
+	switch {
+	case !ok || err != nil || revision == 0 || strconv.FormatUint(revision, 10) != number:
+		return Record{}, errors.New("does not begin with its revision: it was cut off, or is not ours")
+	case len(value) > MaxValue:
+		return Record{}, fmt.Errorf("holds %d bytes, at most %d", len(value), MaxValue)
+	case !live:
+		value = nil
 	}
-	r := Record{Key: key, Revision: Revision(revision), Removed: !live}
-	if live {
-		r.Value = slices.Clone(value)
+	return Record{Key: key, Value: value, Revision: Revision(revision), Removed: !live}, nil
+}
+
+func encodeRecord(r Record) []byte {
+	head := headLive
+	if r.Removed {
+		head = headRemoved
 	}
-	return r, nil
+	return append(fmt.Appendf(nil, "%s%d\n", head, r.Revision), r.Value...)
 }
 
 // Replace is described at Store.
@@ -66,7 +102,7 @@ func (d *Dir) Replace(ctx context.Context, key string, old Revision, value []byt
 	if err := errors.Join(validKey(key), validValue(value)); err != nil {
 		return 0, fmt.Errorf("keystore: replace: %w", err)
 	}
-	revision, err := d.swap(key, old, headLive, value)
+	revision, err := d.swap(ctx, old, Record{Key: key, Value: value})
 	if err != nil {
 		return 0, fmt.Errorf("keystore: replace %q: %w", key, err)
 	}
@@ -79,75 +115,55 @@ func (d *Dir) Remove(ctx context.Context, key string, old Revision) error {
 	if err := validKey(key); err != nil {
 		return fmt.Errorf("keystore: remove: %w", err)
 	}
-	if _, err := d.swap(key, old, headRemoved, nil); err != nil {
+	if _, err := d.swap(ctx, old, Record{Key: key, Removed: true}); err != nil {
 		return fmt.Errorf("keystore: remove %q: %w", key, err)
 	}
 	return nil
 }
 
-// swap is the compare-and-swap, under the exclusive lock.
-func (d *Dir) swap(key string, old Revision, head string, value []byte) (Revision, error) {
-	unlock, err := d.lock(true)
+// swap is the compare-and-swap, under the lock.
+func (d *Dir) swap(ctx context.Context, old Revision, next Record) (Revision, error) {
+	release, now, err := d.acquire(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer unlock()
-	held, err := d.record(key)
+	defer release()
+	held, err := d.record(next.Key)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	if head == headRemoved && (held.Revision == 0 || held.Removed) {
+	if next.Removed && (held.Revision == 0 || held.Removed) {
 		return 0, fs.ErrNotExist
 	}
 	if err := atRevision(held, old); err != nil {
 		return 0, err
 	}
-	revision, err := d.revision()
-	if err != nil {
-		return 0, err
+	if now >= maxRevision {
+		return 0, fmt.Errorf("there is no revision after %d", now)
 	}
-	revision++
-	name := recordFile(key)
-	if err := d.tree.MkdirAll(path.Dir(name)); err != nil {
-		return 0, err
-	}
-	// The number is spent before the record is there: a process killed in between leaves a gap, never a number used
-	// twice. After a power cut the counter may be behind; the next OpenDir counts the records.
-	if err := d.setRevision(revision); err != nil {
-		return 0, err
-	}
-	content := append(fmt.Appendf(nil, "%s%d\n", head, revision), value...)
-	if err := d.tree.Write(name, content, 0o600); err != nil {
-		return 0, err
-	}
-	d.wake()
-	return revision, nil
+	next.Revision = now + 1
+	return next.Revision, d.commit(next)
 }
 
-// revision reads the counter. The lock is held.
-func (d *Dir) revision() (Revision, error) {
-	data, err := d.read(revisionFile, maxHead)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(string(bytes.TrimSpace(data)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s does not hold a number: remove it, and the records will be counted", revisionFile)
-	}
-	return Revision(n), nil
-}
-
-// setRevision writes the counter in place and unflushed: one write of fixed length, which no reader sees half.
-func (d *Dir) setRevision(r Revision) error {
-	f, err := d.tree.Root.OpenFile(revisionFile, os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
+// commit writes a record as the next revision. A crash, or an error, at any point before the last line leaves the number
+// spent and not committed: the next one to take the lock makes durable what there is, and goes on after that number.
+func (d *Dir) commit(r Record) error {
+	if err := d.setCounter(counter{committed: r.Revision - 1, spent: r.Revision}, false); err != nil {
 		return err
 	}
-	_, err = f.WriteAt(fmt.Appendf(nil, "%020d\n", r), 0)
-	return errors.Join(err, f.Close())
+	name := recordFile(r.Key)
+	if err := d.tree.MkdirAll(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := d.tree.Write(name, encodeRecord(r), 0o600); err != nil {
+		return err
+	}
+	if err := d.setCounter(counter{r.Revision, r.Revision}, false); err != nil {
+		return err
+	}
+	d.note(r.Revision, r.Key)
+	d.wake()
+	return nil
 }
 
 // List is described at Store.
@@ -155,58 +171,68 @@ func (d *Dir) List(ctx context.Context, prefix string) ([]Record, Revision, erro
 	if err := validPrefix(prefix); err != nil {
 		return nil, 0, fmt.Errorf("keystore: list: %w", err)
 	}
-	records, revision, err := d.snapshot(prefix)
+	records, revision, err := d.list(ctx, prefix)
 	if err != nil {
 		return nil, 0, fmt.Errorf("keystore: list %q: %w", prefix, err)
 	}
 	return living(records), revision, nil
 }
 
-// snapshot reads all records under prefix, removed ones too, at one revision.
-func (d *Dir) snapshot(prefix string) ([]Record, Revision, error) {
-	unlock, err := d.lock(false)
+func (d *Dir) list(ctx context.Context, prefix string) ([]Record, Revision, error) {
+	release, now, err := d.acquire(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer unlock()
-	revision, err := d.revision()
-	if err != nil {
-		return nil, 0, err
-	}
-	records, err := d.scan(prefix)
-	return records, revision, err
+	defer release()
+	records, err := d.under(prefix, 0)
+	return records, now, err
 }
 
-// scan reads the records under prefix. The lock is held.
-func (d *Dir) scan(prefix string) ([]Record, error) {
+// under reads the records under prefix, removed ones too, that were written after a revision. The lock is held.
+func (d *Dir) under(prefix string, after Revision) ([]Record, error) {
 	var records []Record
-	entries, err := d.entries(strings.TrimSuffix(recordsDir+"/"+prefix, "/"))
+	err := d.walk(prefix, func(r Record) error {
+		if r.Revision > after {
+			records = append(records, r)
+		}
+		return nil
+	})
+	return records, err
+}
+
+// walk visits the records under prefix, removed ones too, in no order. The lock is held.
+func (d *Dir) walk(prefix string, visit func(Record) error) error {
+	entries, err := d.entries(path.Clean(recordsDir + "/" + prefix))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range entries {
-		if e.IsDir() {
-			below, err := d.scan(prefix + e.Name() + "/")
-			if err != nil {
-				return nil, err
-			}
-			records = append(records, below...)
-			continue
+		if err := d.visit(prefix, e, visit); err != nil {
+			return err
 		}
-		name, ok := strings.CutSuffix(e.Name(), recordSuffix)
-		if !ok || validKey(prefix+name) != nil {
-			return nil, fmt.Errorf("%s/%s%s is not a record of ours: expected <name>%s", recordsDir, prefix, e.Name(), recordSuffix)
-		}
-		r, err := d.record(prefix + name)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, r)
 	}
-	return records, nil
+	return nil
+}
+
+func (d *Dir) visit(prefix string, e fs.DirEntry, visit func(Record) error) error {
+	name, ok := e.Name(), true
+	if !e.IsDir() {
+		name, ok = strings.CutSuffix(name, recordSuffix)
+	}
+	if !ok || validKey(prefix+name) != nil {
+		return fmt.Errorf("%s/%s%.300q is no record of ours: expected <name>%s; rename it or move it away", recordsDir, prefix, e.Name(), recordSuffix)
+	}
+	if e.IsDir() {
+		return d.walk(prefix+name+"/", visit)
+	}
+	r, err := d.record(prefix + name)
+	if err != nil {
+		return err
+	}
+	return visit(r)
 }
 
 // Watch is described at Store. Writes of this process are seen at once, those of others within a twentieth of a second.
@@ -220,7 +246,7 @@ func (d *Dir) Watch(ctx context.Context, prefix string, after Revision) iter.Seq
 		defer tick.Stop()
 		for {
 			changed := d.changes()
-			news, now, err := d.since(prefix, after)
+			news, now, err := d.since(ctx, prefix, after)
 			if err != nil {
 				yield(Record{}, fmt.Errorf("keystore: watch %q: %w", prefix, err))
 				return
@@ -231,8 +257,6 @@ func (d *Dir) Watch(ctx context.Context, prefix string, after Revision) iter.Seq
 			}
 			select {
 			case <-ctx.Done():
-				yield(Record{}, ctx.Err())
-				return
 			case <-changed:
 			case <-tick.C:
 			}
@@ -240,19 +264,41 @@ func (d *Dir) Watch(ctx context.Context, prefix string, after Revision) iter.Seq
 	}
 }
 
-// since returns what was written after a revision, and the revision now.
-func (d *Dir) since(prefix string, after Revision) ([]Record, Revision, error) {
-	// A look at the counter alone is enough while nothing happens; the counter is written before the record, so the
-	// records are then read under the lock.
-	if now, err := d.revision(); err == nil && now == after {
-		return nil, now, nil
+// since returns what was written after a revision, and the revision now. While nothing happens it looks at the counter
+// and at nothing else.
+func (d *Dir) since(ctx context.Context, prefix string, after Revision) ([]Record, Revision, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
 	}
-	records, now, err := d.snapshot(prefix)
+	if c, ok, err := d.counter(); err == nil && ok && c.settled() && c.committed == after {
+		return nil, after, nil
+	}
+	release, now, err := d.acquire(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
+	defer release()
 	if after > now {
-		return nil, 0, fmt.Errorf("revision %d is in the future of %d: %w", after, now, ErrHistoryGone)
+		return nil, 0, inFuture(after, now)
 	}
-	return slices.DeleteFunc(records, func(r Record) bool { return r.Revision <= after }), now, nil
+	keys, ok := d.changedKeys(after, now)
+	if !ok {
+		news, err := d.under(prefix, after)
+		return news, now, err
+	}
+	news, err := d.named(keys, prefix)
+	return news, now, err
+}
+
+// named reads the records of keys that are under prefix. The lock is held.
+func (d *Dir) named(keys []string, prefix string) ([]Record, error) {
+	var news []Record
+	for _, key := range slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(key, prefix) }) {
+		r, err := d.record(key)
+		if err != nil {
+			return nil, err
+		}
+		news = append(news, r)
+	}
+	return news, nil
 }

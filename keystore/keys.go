@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 // Signer is a private key that never leaves its keeper. Safe for concurrent use. Printing one shows its label and
@@ -35,8 +36,8 @@ type Keys interface {
 var ErrName = errors.New("bad name")
 
 func validLabel(label string) error {
-	if len(label) == 0 || len(label) > maxLabel || !segment(label) {
-		return fmt.Errorf("label %q: want 1 to %d of a-z, 0-9 and hyphens: %w", label, maxLabel, ErrName)
+	if len(label) > maxLabel || !segment(label) {
+		return fmt.Errorf("label %.80q: want 1 to %d of a-z, 0-9 and hyphens: %w", label, maxLabel, ErrName)
 	}
 	return nil
 }
@@ -63,6 +64,14 @@ func (k *softwareKey) Label() string            { return k.label }
 
 func (k *softwareKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return k.key.Sign(rand, digest, opts)
+}
+
+// as returns the key to a caller of Generate, if it is what the caller asked for.
+func (k *softwareKey) as(a Algorithm) (Signer, error) {
+	if k.algorithm != a {
+		return nil, fmt.Errorf("a key of %s is there, not of %s: delete it or take another label: %w", k.algorithm, a, fs.ErrExist)
+	}
+	return k, nil
 }
 
 // Format shows label and algorithm under every verb: %+v and %#v would otherwise walk into the private key.

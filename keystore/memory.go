@@ -35,35 +35,47 @@ func NewMemory() *Memory {
 
 // Generate is described at Keys.
 func (m *Memory) Generate(ctx context.Context, label string, a Algorithm) (Signer, error) {
-	if err := validLabel(label); err != nil {
+	if err := errors.Join(validLabel(label), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("keystore: generate: %w", err)
+	}
+	s, err := m.generate(label, a)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: generate %q: %w", label, err)
+	}
+	return s, nil
+}
+
+// generate makes the key outside the lock: RSA takes seconds. Of two callers at once the first one's key stays.
+func (m *Memory) generate(label string, a Algorithm) (Signer, error) {
+	if k := m.key(label); k != nil {
+		return k.as(a)
+	}
+	made, err := a.generate()
+	if err != nil {
+		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if k, ok := m.keys[label]; ok {
-		return sameAlgorithm(k, a)
-	}
-	made, err := a.generate()
-	if err != nil {
-		return nil, fmt.Errorf("keystore: generate %q: %w", label, err)
+		return k.as(a)
 	}
 	k := &softwareKey{key: made, label: label, algorithm: a}
 	m.keys[label] = k
 	return k, nil
 }
 
-func sameAlgorithm(k *softwareKey, a Algorithm) (Signer, error) {
-	if k.algorithm != a {
-		return nil, fmt.Errorf("keystore: generate %q: a %s key is there, not %s: %w", k.label, k.algorithm, a, fs.ErrExist)
-	}
-	return k, nil
+func (m *Memory) key(label string) *softwareKey {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keys[label]
 }
 
 // Open is described at Keys.
 func (m *Memory) Open(ctx context.Context, label string) (Signer, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if k, ok := m.keys[label]; ok {
+	if err := errors.Join(validLabel(label), ctx.Err()); err != nil {
+		return nil, fmt.Errorf("keystore: open key: %w", err)
+	}
+	if k := m.key(label); k != nil {
 		return k, nil
 	}
 	return nil, fmt.Errorf("keystore: open key %q: %w", label, fs.ErrNotExist)
@@ -71,6 +83,9 @@ func (m *Memory) Open(ctx context.Context, label string) (Signer, error) {
 
 // Delete is described at Keys.
 func (m *Memory) Delete(ctx context.Context, label string) error {
+	if err := errors.Join(validLabel(label), ctx.Err()); err != nil {
+		return fmt.Errorf("keystore: delete key: %w", err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.keys[label]; !ok {
@@ -82,6 +97,9 @@ func (m *Memory) Delete(ctx context.Context, label string) error {
 
 // Labels is described at Keys.
 func (m *Memory) Labels(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("keystore: labels: %w", err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Sorted(maps.Keys(m.keys)), nil
@@ -89,7 +107,7 @@ func (m *Memory) Labels(ctx context.Context) ([]string, error) {
 
 // Load is described at Store.
 func (m *Memory) Load(ctx context.Context, key string) (Record, error) {
-	if err := validKey(key); err != nil {
+	if err := errors.Join(validKey(key), ctx.Err()); err != nil {
 		return Record{}, fmt.Errorf("keystore: load: %w", err)
 	}
 	m.mu.Lock()
@@ -104,7 +122,7 @@ func (m *Memory) Load(ctx context.Context, key string) (Record, error) {
 
 // Replace is described at Store.
 func (m *Memory) Replace(ctx context.Context, key string, old Revision, value []byte) (Revision, error) {
-	if err := errors.Join(validKey(key), validValue(value)); err != nil {
+	if err := errors.Join(validKey(key), validValue(value), ctx.Err()); err != nil {
 		return 0, fmt.Errorf("keystore: replace: %w", err)
 	}
 	m.mu.Lock()
@@ -117,7 +135,7 @@ func (m *Memory) Replace(ctx context.Context, key string, old Revision, value []
 
 // Remove is described at Store.
 func (m *Memory) Remove(ctx context.Context, key string, old Revision) error {
-	if err := validKey(key); err != nil {
+	if err := errors.Join(validKey(key), ctx.Err()); err != nil {
 		return fmt.Errorf("keystore: remove: %w", err)
 	}
 	m.mu.Lock()
@@ -145,7 +163,7 @@ func (m *Memory) write(r Record) Revision {
 
 // List is described at Store.
 func (m *Memory) List(ctx context.Context, prefix string) ([]Record, Revision, error) {
-	if err := validPrefix(prefix); err != nil {
+	if err := errors.Join(validPrefix(prefix), ctx.Err()); err != nil {
 		return nil, 0, fmt.Errorf("keystore: list: %w", err)
 	}
 	m.mu.Lock()
@@ -173,26 +191,37 @@ func (m *Memory) Watch(ctx context.Context, prefix string, after Revision) iter.
 			return
 		}
 		for {
-			m.mu.Lock()
-			if after > m.revision {
-				m.mu.Unlock()
-				yield(Record{}, fmt.Errorf("keystore: watch after %d, which is in the future: %w", after, ErrHistoryGone))
+			news, now, changed := m.since(prefix, after)
+			switch {
+			case ctx.Err() != nil:
+				yield(Record{}, ctx.Err())
+				return
+			case after > now:
+				yield(Record{}, fmt.Errorf("keystore: watch %q: %w", prefix, inFuture(after, now)))
 				return
 			}
-			news, changed := m.after(prefix, after), m.changed
-			after = m.revision
-			m.mu.Unlock()
+			after = now
 			if !yieldInOrder(news, yield) {
 				return
 			}
 			select {
 			case <-ctx.Done():
-				yield(Record{}, ctx.Err())
-				return
 			case <-changed:
 			}
 		}
 	}
+}
+
+// since returns what was written after a revision, the revision now, and what is closed at the next write.
+func (m *Memory) since(prefix string, after Revision) ([]Record, Revision, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.after(prefix, after), m.revision, m.changed
+}
+
+// inFuture: whoever asks knew another store, or this one before it was restored from a copy.
+func inFuture(after, now Revision) error {
+	return fmt.Errorf("revision %d is in the future of %d: list again: %w", after, now, ErrHistoryGone)
 }
 
 func yieldInOrder(news []Record, yield func(Record, error) bool) bool {

@@ -4,7 +4,10 @@ package keytest
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -28,16 +31,21 @@ func Run(t *testing.T, open func(t *testing.T) keystore.Keys, algorithms ...keys
 		t.Run("sign/"+string(a), func(t *testing.T) { signs(t, open(t), a) })
 	}
 	first := algorithms[0]
-	for name, test := range map[string]func(*testing.T, keystore.Keys, keystore.Algorithm){
-		"generate finds what is there": finds,
-		"absent":                       absent,
-		"labels":                       labels,
-		"bad labels":                   badLabels,
-		"delete":                       deletes,
-		"concurrent":                   concurrent,
-		"prints nothing secret":        silent,
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, keystore.Keys, keystore.Algorithm)
+	}{
+		{"generate finds what is there", finds},
+		{"absent", absent},
+		{"labels", labels},
+		{"bad labels", badLabels},
+		{"unknown algorithm", unknown},
+		{"delete", deletes},
+		{"concurrent", concurrent},
+		{"ended context", ended},
+		{"prints nothing secret", silent},
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t), first) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t), first) })
 	}
 }
 
@@ -59,7 +67,7 @@ func keyOf(t *testing.T, s crypto.Signer) fingerprint.Key {
 	return k
 }
 
-// signs: a key signs, opened again too, and is of the algorithm asked for.
+// signs: a key is of the algorithm asked for and its signatures verify, opened again too.
 func signs(t *testing.T, k keystore.Keys, a keystore.Algorithm) {
 	s := generate(t, k, "one", a)
 	if got, err := keystore.AlgorithmOf(s.Public()); err != nil || got != a {
@@ -72,16 +80,31 @@ func signs(t *testing.T, k keystore.Keys, a keystore.Algorithm) {
 	if keyOf(t, s) != keyOf(t, again) || again.Label() != "one" {
 		t.Errorf("opened key %q is another", again.Label())
 	}
-	var opts crypto.SignerOpts = crypto.SHA256
 	message := []byte("message")
+	opts := crypto.SignerOpts(crypto.SHA256)
+	if _, ok := s.Public().(ed25519.PublicKey); ok {
+		opts = crypto.Hash(0)
+	}
+	signature, err := crypto.SignMessage(again, rand.Reader, message, opts)
+	if err != nil {
+		t.Fatalf("sign: %v", err)
+	}
+	if !verifies(s.Public(), message, signature) {
+		t.Error("the signature does not verify")
+	}
+}
+
+func verifies(public crypto.PublicKey, message, signature []byte) bool {
 	digest := sha256.Sum256(message)
-	signed := digest[:]
-	if a == keystore.Ed25519 {
-		opts, signed = crypto.Hash(0), message
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(k, digest[:], signature)
+	case ed25519.PublicKey:
+		return ed25519.Verify(k, message, signature)
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(k, crypto.SHA256, digest[:], signature) == nil
 	}
-	if _, err := again.Sign(rand.Reader, signed, opts); err != nil {
-		t.Errorf("sign: %v", err)
-	}
+	return false
 }
 
 // finds: a caller that was killed after Generate calls it again and gets the same key; another algorithm is refused.
@@ -127,6 +150,41 @@ func badLabels(t *testing.T, k keystore.Keys, a keystore.Algorithm) {
 		if _, err := k.Generate(context.Background(), label, a); !errors.Is(err, keystore.ErrName) {
 			t.Errorf("generate %q: %v, want ErrName", label, err)
 		}
+		if _, err := k.Open(context.Background(), label); !errors.Is(err, keystore.ErrName) {
+			t.Errorf("open %q: %v, want ErrName", label, err)
+		}
+		if err := k.Delete(context.Background(), label); !errors.Is(err, keystore.ErrName) {
+			t.Errorf("delete %q: %v, want ErrName", label, err)
+		}
+	}
+	generate(t, k, strings.Repeat("a", 64), a)
+}
+
+func unknown(t *testing.T, k keystore.Keys, _ keystore.Algorithm) {
+	if _, err := k.Generate(context.Background(), "one", "p224"); !errors.Is(err, keystore.ErrAlgorithm) {
+		t.Errorf("generate p224: %v, want ErrAlgorithm", err)
+	}
+	if got, err := k.Labels(context.Background()); err != nil || len(got) != 0 {
+		t.Errorf("it left %q, %v", got, err)
+	}
+}
+
+// ended: nothing is made or destroyed for a caller who has gone.
+func ended(t *testing.T, k keystore.Keys, a keystore.Algorithm) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := k.Generate(ctx, "two", a); !errors.Is(err, context.Canceled) {
+		t.Errorf("generate: %v", err)
+	}
+	kept := keyOf(t, generate(t, k, "one", a))
+	if err := k.Delete(ctx, "one"); !errors.Is(err, context.Canceled) {
+		t.Errorf("delete: %v", err)
+	}
+	if got, err := k.Labels(context.Background()); err != nil || !slices.Equal(got, []string{"one"}) {
+		t.Errorf("labels %q, %v", got, err)
+	}
+	if keyOf(t, generate(t, k, "one", a)) != kept {
+		t.Error("the key is another")
 	}
 }
 

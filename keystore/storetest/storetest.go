@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,20 +19,27 @@ import (
 
 // Run holds the stores that open makes, each empty, against the promises of keystore.Store.
 func Run(t *testing.T, open func(t *testing.T) keystore.Store) {
-	for name, test := range map[string]func(*testing.T, keystore.Store){
-		"create, replace, remove": writes,
-		"conflicts":               conflicts,
-		"absent":                  absent,
-		"list":                    lists,
-		"bad keys and values":     bad,
-		"values are copies":       copies,
-		"revisions grow":          revisions,
-		"counter":                 counter,
-		"watch":                   watches,
-		"watch resumes":           resumes,
-		"watch ends":              ends,
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, keystore.Store)
+	}{
+		{"create, replace, remove", writes},
+		{"conflicts", conflicts},
+		{"absent", absent},
+		{"list", lists},
+		{"bad keys and values", bad},
+		{"values are copies", copies},
+		{"revisions grow", revisions},
+		{"counter", counter},
+		{"one creates", creates},
+		{"writes are seen", linear},
+		{"ended context", ended},
+		{"watch", watches},
+		{"watch resumes", resumes},
+		{"list and watch meet", meets},
+		{"watch ends", ends},
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 	}
 }
 
@@ -204,6 +212,79 @@ func Increment(s keystore.Store, key string) error {
 	}
 }
 
+// creates: of many who create one record, one does.
+func creates(t *testing.T, s keystore.Store) {
+	var group sync.WaitGroup
+	var winners atomic.Int32
+	for i := range 8 {
+		group.Go(func() {
+			_, err := s.Replace(background, "lease", 0, []byte(strconv.Itoa(i)))
+			if err == nil {
+				winners.Add(1)
+			} else if !errors.Is(err, keystore.ErrConflict) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := winners.Load(); n != 1 {
+		t.Errorf("%d of 8 created the record", n)
+	}
+}
+
+// linear: a Load or List that begins after a write returned sees it, or a later one; what was seen is never unseen.
+func linear(t *testing.T, s keystore.Store) {
+	var newest atomic.Uint64
+	newest.Store(uint64(put(t, s, "l/k", 0, "0")))
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := range 50 {
+			r, err := s.Replace(background, "l/k", keystore.Revision(newest.Load()), []byte(strconv.Itoa(i)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			newest.Store(uint64(r))
+		}
+	})
+	for range 3 {
+		group.Go(func() {
+			var last keystore.Revision
+			for range 50 {
+				last = max(last, keystore.Revision(newest.Load()))
+				r, err := s.Load(background, "l/k")
+				if err != nil || r.Revision < last {
+					t.Errorf("load: %d after %d (%v)", r.Revision, last, err)
+					return
+				}
+				list, at, err := s.List(background, "l/")
+				if err != nil || len(list) != 1 || list[0].Revision < r.Revision || at < list[0].Revision {
+					t.Errorf("list: %v at %d after %d (%v)", list, at, r.Revision, err)
+					return
+				}
+				last = list[0].Revision
+			}
+		})
+	}
+	group.Wait()
+}
+
+// ended: a call for a caller who has gone ends with the context's error and writes nothing.
+func ended(t *testing.T, s keystore.Store) {
+	first := put(t, s, "k", 0, "one")
+	ctx, cancel := context.WithCancel(background)
+	cancel()
+	_, loaded := s.Load(ctx, "k")
+	_, replaced := s.Replace(ctx, "k", first, []byte("two"))
+	_, _, listed := s.List(ctx, "")
+	for _, err := range []error{loaded, replaced, s.Remove(ctx, "k", first), listed} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want context.Canceled", err)
+		}
+	}
+	holds(t, s, "k", "one", first)
+}
+
 // watches: changes under the prefix come in order, removals too.
 func watches(t *testing.T, s keystore.Store) {
 	ctx, cancel := context.WithTimeout(background, time.Minute)
@@ -255,6 +336,86 @@ func resumes(t *testing.T, s keystore.Store) {
 	if !bytes.Equal(seen["w/a"], []byte("3")) || !bytes.Equal(seen["w/b"], []byte("4")) {
 		t.Errorf("resumed watch saw %q", seen)
 	}
+}
+
+// meets: whoever lists, and then watches from the revision of the list, ends with what the store holds, whatever was
+// written meanwhile; leaving a watch and going on after the last revision seen loses nothing either.
+func meets(t *testing.T, s keystore.Store) {
+	ctx, cancel := context.WithTimeout(background, time.Minute)
+	defer cancel()
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() { writer(t, s, fmt.Sprintf("w/k-%d", i)) })
+	}
+	group.Go(func() {
+		list, after, err := s.List(ctx, "w/")
+		if err != nil {
+			t.Error(err)
+		}
+		held := make(map[string]string)
+		for _, r := range list {
+			held[r.Key] = string(r.Value)
+		}
+		for finished(held) < 4 {
+			if !follow(t, ctx, s, held, &after) {
+				return
+			}
+		}
+	})
+	group.Wait()
+}
+
+// writer writes 20 values to a record, the last of which is "end"; in between it removes it.
+func writer(t *testing.T, s keystore.Store, key string) {
+	var r keystore.Revision
+	for i := range 20 {
+		value := strconv.Itoa(i)
+		if i == 19 {
+			value = "end"
+		}
+		var err error
+		if r, err = s.Replace(background, key, r, []byte(value)); err != nil {
+			t.Error(err)
+			return
+		}
+		if i%7 == 6 {
+			if err := s.Remove(background, key, r); err != nil {
+				t.Error(err)
+				return
+			}
+			r = 0
+		}
+	}
+}
+
+// follow brings held up to date by one watch, which it leaves after three changes or when all is there.
+func follow(t *testing.T, ctx context.Context, s keystore.Store, held map[string]string, after *keystore.Revision) bool {
+	changes := 0
+	for r, err := range s.Watch(ctx, "w/", *after) {
+		if err != nil {
+			t.Errorf("watch after %d: %v, holding %v", *after, err, held)
+			return false
+		}
+		if r.Revision <= *after {
+			t.Errorf("revision %d came after %d", r.Revision, *after)
+		}
+		*after = r.Revision
+		held[r.Key] = string(r.Value)
+		if changes++; changes == 3 || finished(held) == 4 {
+			break
+		}
+	}
+	return true
+}
+
+func finished(held map[string]string) int {
+	n := 0
+	for _, value := range held {
+		if value == "end" {
+			n++
+		}
+	}
+	return n
 }
 
 // ends: with its context, or because the store cannot know what came after a revision in its future.

@@ -1,0 +1,123 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// errReplaced says that a name stood for another file by the time it was looked at again.
+var errReplaced = errors.New("it is replaced all the time")
+
+// read reads a file of ours, which others may replace by a rename meanwhile.
+func (d *Dir) read(name string, limit int64) ([]byte, error) {
+	var err error
+	for range maxRereads {
+		var data []byte
+		if data, err = d.readOnce(name, limit); !errors.Is(err, errReplaced) {
+			return data, err
+		}
+	}
+	return nil, err
+}
+
+// readOnce judges the descriptor, never the name: between a look at a name and its opening somebody may put another
+// file there. O_NONBLOCK keeps a FIFO from blocking the open for ever.
+func (d *Dir) readOnce(name string, limit int64) ([]byte, error) {
+	f, err := d.tree.Root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file (%s)", name, info.Mode())
+	}
+	if err := d.ours(name, info); err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), limit)
+	}
+	// One buffer of the right size: a buffer that grows would leave copies of a key behind.
+	data := make([]byte, info.Size()+1)
+	n, err := io.ReadFull(f, data)
+	if n == len(data) || err == nil {
+		return nil, fmt.Errorf("%s grows while it is read", name)
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return data[:n], nil
+}
+
+// ours refuses links and what others can read or own. os.Root follows links that stay inside it and ignores O_NOFOLLOW,
+// so the name is compared with the descriptor.
+func (d *Dir) ours(name string, open fs.FileInfo) error {
+	named, err := d.tree.Root.Lstat(name)
+	switch {
+	case err != nil:
+		return err
+	case named.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("%s is a symbolic link: put the file itself there", name)
+	case !os.SameFile(named, open):
+		return fmt.Errorf("%s: %w", name, errReplaced)
+	case !open.IsDir() && links(open) > 1:
+		return fmt.Errorf("%s has %d hard links: copy the file instead of linking it", name, links(open))
+	}
+	return private(filepath.Join(d.path, name), open)
+}
+
+// entries reads a directory of ours.
+func (d *Dir) entries(name string) ([]os.DirEntry, error) {
+	f, err := d.tree.Root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.ours(name, info); err != nil {
+		return nil, err
+	}
+	return f.ReadDir(-1)
+}
+
+// private refuses what others may read or write, or own.
+func private(path string, info fs.FileInfo) error {
+	if err := owned(path, info); err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); modesMeanSomething && mode&0o077 != 0 {
+		return fmt.Errorf("%s has mode %04o, so others can get at it: chmod go= %s", path, mode, path)
+	}
+	return nil
+}
+
+// guardedParents refuses a path in which anybody on the system could put another directory in place of ours. A group
+// that may write there is let be: many systems give each user a group of their own.
+func guardedParents(path string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	for dir := filepath.Dir(path); dir != path; path, dir = dir, filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if mode := info.Mode(); modesMeanSomething && mode&0o002 != 0 && mode&fs.ModeSticky == 0 {
+			return fmt.Errorf("everybody may rename what is in %s (mode %04o): chmod o-w %s", dir, mode.Perm(), dir)
+		}
+	}
+	return nil
+}
