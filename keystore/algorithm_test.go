@@ -2,7 +2,7 @@ package keystore
 
 import (
 	"crypto"
-	"crypto/dsa"
+	"crypto/dsa" //lint:ignore SA1019 it is here to be refused
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"

@@ -105,12 +105,11 @@ func TestResumption(t *testing.T) {
 	state := w.state(1, 1)
 	a, b := w.live(fingerprint.Node, "a", state), w.live(fingerprint.Node, "b", state)
 	nodes := verify.AnyOf(fingerprint.Node)
-	dial := func(address string) (*tls.Conn, error) { return nil, nil }
 	client := a.ClientConfig(nodes)
 	client.SessionTicketsDisabled = false
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	client.ServerName = "b"
-	dial = func(address string) (*tls.Conn, error) { return talk(address, client) }
+	dial := func(address string) (*tls.Conn, error) { return talk(address, client) }
 
 	plain := serveTLS(t, b.ServerConfig(nodes))
 	for range 2 {
