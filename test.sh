@@ -8,7 +8,7 @@ staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 timeout=9m
 case "${1:-}" in
 "") ;;
--long) export CLUSTERCA_LONG=1; timeout=58m ;;
+-long) export CLUSTERCA_LONG=1; timeout=55m ;;
 *) echo "usage: ./test.sh [-long]" >&2; exit 2 ;;
 esac
 
@@ -18,68 +18,80 @@ fail() { echo "test.sh: $*" >&2; exit 1; }
 command -v go >/dev/null || fail "go is missing: install Go 1.26 or newer from your distribution or go.dev"
 
 # --- what is missing --------------------------------------------------------------------------------------------------
-# tool:package, for Debian. The C compiler is for the race detector; the others judge our certificates.
-needs=(gcc:gcc gcc:libc6-dev openssl:openssl certtool:gnutls-bin)
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/clusterca/debian"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
-# use_cache puts what was unpacked on the paths.
-use_cache() {
-  export PATH="$PATH:$cache/usr/bin"
-  local lib
-  for lib in "$cache"/usr/lib/*-linux-gnu "$cache"/lib/*-linux-gnu; do
-    [ -d "$lib" ] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$lib"
-  done
-  return 0
-}
-
+# missing names the Debian packages of what is not here. The C compiler is for the race detector, and without the C
+# library's headers it can build nothing; openssl and certtool judge our certificates; the roots are for Go's downloads.
 missing() {
-  local need
-  for need in "${needs[@]}"; do
-    command -v "${need%%:*}" >/dev/null || echo "${need##*:}"
-  done
-  # A compiler without the C library's headers cannot link the race detector.
-  if command -v gcc >/dev/null && ! echo 'int main(void){return 0;}' | gcc -x c -o /dev/null - 2>/dev/null; then
+  local cc
+  cc=$(go env CC)
+  if ! command -v "$cc" >/dev/null; then
+    echo gcc libc6-dev
+  elif ! printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | "$cc" -x c -o "$scratch/a.out" - 2>/dev/null; then
     echo libc6-dev
   fi
+  command -v openssl >/dev/null || echo openssl
+  command -v certtool >/dev/null || echo gnutls-bin
+  # Only Debian is known to keep them in this package alone.
+  if [ -e /etc/debian_version ] && [ ! -e /etc/ssl/certs/ca-certificates.crt ] && [ -z "${SSL_CERT_DIR:-}${SSL_CERT_FILE:-}" ]; then
+    echo ca-certificates
+  fi
 }
 
-# unpack gets packages, and those that they need and the system lacks, without root and without touching the system.
+# use_cache puts what was unpacked on the paths of programs, libraries and headers.
+use_cache() {
+  local lib usr="$cache/usr"
+  [ -d "$usr" ] || return 0
+  export PATH="$PATH:$usr/bin" C_INCLUDE_PATH="$usr/include"
+  for lib in "$usr"/lib/*-linux-gnu "$cache"/lib/*-linux-gnu; do
+    [ -d "$lib" ] || continue
+    export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$lib" LIBRARY_PATH="${LIBRARY_PATH:+$LIBRARY_PATH:}$lib"
+    C_INCLUDE_PATH="$C_INCLUDE_PATH:$usr/include/${lib##*/}"
+  done
+  [ ! -e "$cache/etc/ssl/openssl.cnf" ] || export OPENSSL_CONF="$cache/etc/ssl/openssl.cnf"
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || [ ! -d "$usr/share/ca-certificates/mozilla" ] || export SSL_CERT_DIR="$usr/share/ca-certificates/mozilla"
+}
+
+# unpack gets packages, with whatever they need and the system lacks, into the cache; apt's lists go there too.
 unpack() {
-  local all package
-  mkdir -p "$cache/debs"
-  all=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" | grep '^[a-z0-9]' | sort -u)
-  for package in $all; do
-    dpkg -s "$package" >/dev/null 2>&1 && continue
-    (cd "$cache/debs" && apt-get download -qq "$package" 2>/dev/null) || true
+  local deb own=(-qq -o "Dir::State::lists=$cache/lists" -o "Dir::Cache=$cache/apt" -o Debug::NoLocking=1)
+  mkdir -p "$cache/lists/partial" "$cache/apt/archives/partial"
+  apt-get "${own[@]}" update
+  apt-get "${own[@]}" install --download-only -y --no-install-recommends "$@" >/dev/null
+  for deb in "$cache"/apt/archives/*.deb; do
+    # Never a second C library: the system's loader would not fit it.
+    case "$deb" in */libc6_*) ;; *) dpkg -x "$deb" "$cache" ;; esac
   done
-  for package in "$cache"/debs/*.deb; do
-    [ -e "$package" ] && dpkg -x "$package" "$cache"
-  done
-  use_cache
+  # The linker's scripts name their archives by absolute paths.
+  sed -i "s| /usr/lib/| $cache/usr/lib/|g" "$cache"/usr/lib/*-linux-gnu/lib[cm].so 2>/dev/null || true
 }
 
-use_cache
-lack=$(missing | sort -u | tr '\n' ' ')
-if [ -n "${lack// /}" ]; then
+lack=$(missing | xargs)
+if [ -n "$lack" ]; then
   say "missing: $lack"
-  if ! command -v apt-get >/dev/null; then
-    echo "install the counterparts of these Debian packages: $lack"
+  use_cache
+  # shellcheck disable=SC2086 # a list of names
+  if [ -z "$(missing)" ]; then
+    echo "found in $cache"
+  elif ! command -v apt-get >/dev/null; then
+    echo "install your system's counterparts of these Debian packages: $lack"
   elif [ "$(id -u)" = 0 ]; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $lack >/dev/null
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $lack >/dev/null; } || echo "apt-get failed"
   else
-    # shellcheck disable=SC2086
-    unpack $lack
+    if unpack $lack; then use_cache; echo "unpacked into $cache"; else echo "apt-get failed"; fi
   fi
 fi
-lack=$(missing | sort -u | tr '\n' ' ')
-if [ -n "${lack// /}" ]; then
+lack=$(missing | xargs)
+linter="go run $staticcheck"
+$linter -version >/dev/null 2>"$scratch/why" || { cat "$scratch/why"; linter=true; lack="${lack:+$lack }staticcheck"; }
+if [ -n "$lack" ]; then
   [ -z "${CI:-}" ] || fail "with CI set nothing may be missing: $lack"
-  echo "tests that need these are left out: $lack"
+  echo "what needs these is left out: $lack"
 fi
 race=-race
-command -v gcc >/dev/null || { race=; echo "without a C compiler there is no race detector"; }
+case "$lack" in *libc6-dev*) race=; echo "without a C compiler there is no race detector" ;; esac
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 modules=$(find . -name go.mod -not -path './.git/*' -exec dirname {} \; | sort)
@@ -87,7 +99,7 @@ say "gofmt, vet, staticcheck"
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || fail "gofmt would change: $unformatted"
 for module in $modules; do
-  (cd "$module" && go vet ./... && go run "$staticcheck" ./...) || fail "checks failed in $module"
+  (cd "$module" && go vet ./... && $linter ./...) || fail "checks failed in $module"
 done
 
 say "builds: alone, without cgo, for other systems"
@@ -107,7 +119,9 @@ echo "$count modules in its graph"
 say "tests${race:+ with the race detector}${CLUSTERCA_LONG:+, the long ones too}"
 run() {
   for module in $modules; do
-    (cd "$module" && go test $race -json -timeout "$timeout" ./...) || true
+    # The counter sees each module end, so that one whose tests never began is not taken for one without tests.
+    (cd "$module" && go test $race -json -timeout "$timeout" ./...) && status=0 || status=$?
+    printf '{"Action":"module","Package":"%s","Status":%d}\n' "$module" "$status"
   done
 }
 run | go run ./internal/testcount

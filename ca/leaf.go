@@ -23,7 +23,7 @@ type Request struct {
 	Name      string        // for people; empty: the trust domain
 	Hosts     []string      // DNS names and IP addresses that are served; none for users
 	Lifetime  time.Duration // 0: control 7 days, node and user 1 day; at most 90 days
-	Backdate  time.Duration // 0: Backdate
+	Backdate  time.Duration // 0: Backdate, or less for a short life; at most 1 h
 	Clamp     bool          // a leaf that would outlive its issuer: false refuses it, true lets it end with the issuer
 	Now       time.Time     // zero: the present
 }

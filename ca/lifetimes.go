@@ -25,8 +25,9 @@ var (
 	rootLifetime     = lifetime{5 * 365 * day, 10 * 365 * day}
 )
 
-// Backdate is how far before now a certificate begins unless the caller says otherwise: clocks differ. It is at most
-// maxBackdate.
+// Backdate is how far before now a certificate begins unless the caller says otherwise: clocks differ. One that lives
+// so shortly that this would be most of its life is backdated by a quarter of its lifetime: members renew at a part of
+// the whole span, which must lie ahead when the certificate is issued.
 const (
 	Backdate    = 5 * time.Minute
 	maxBackdate = time.Hour
@@ -53,7 +54,7 @@ func span(now time.Time, backdate, life time.Duration) (validity, error) {
 		now = time.Now()
 	}
 	if backdate == 0 {
-		backdate = Backdate
+		backdate = min(Backdate, life/4)
 	}
 	if backdate < 0 || backdate > maxBackdate {
 		return validity{}, fmt.Errorf("backdated by %s, at most %s: %w", backdate, maxBackdate, ErrLifetime)

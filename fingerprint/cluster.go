@@ -18,7 +18,10 @@ type ClusterID struct {
 // IP address; anything else is refused, never folded. The error wraps ErrIdentity.
 func NewCluster(domain string) (ClusterID, error) {
 	c := ClusterID{Domain: domain, UUID: NewUUID()}
-	return c, c.Validate()
+	if err := c.Validate(); err != nil {
+		return ClusterID{}, err
+	}
+	return c, nil
 }
 
 // Validate says why c cannot name a cluster. The error wraps ErrIdentity.
@@ -38,10 +41,13 @@ func (c ClusterID) URI() string { return scheme + c.Domain }
 // Member names a member of the cluster. The error wraps ErrIdentity.
 func (c ClusterID) Member(role Role, id string) (Identity, error) {
 	i := Identity{Domain: c.Domain, Role: role, ID: id}
-	return i, i.Validate()
+	if err := i.Validate(); err != nil {
+		return Identity{}, err
+	}
+	return i, nil
 }
 
-// NewUUID returns a random UUID (RFC 9562 §5.4), which is what nodes are called unless they are given a name.
+// NewUUID returns a random UUID of version 4 (RFC 9562 §5.4), which is what nodes are called unless they are given a name.
 func NewUUID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails

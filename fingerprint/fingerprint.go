@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -32,10 +33,10 @@ func OfPublicKey(public crypto.PublicKey) (Key, error) {
 // OfCertificate is the fingerprint of a certificate in DER.
 func OfCertificate(der []byte) Certificate { return sha256.Sum256(der) }
 
-// String is the text form; Short is its beginning, for people.
+// String is the text form.
 func (k Key) String() string { return text(k) }
 
-// Short is the first eight digits and an ellipsis.
+// Short is the first eight digits and an ellipsis, for people; "none" for the zero value. Never compare it.
 func (k Key) Short() string { return short(k) }
 
 // IsZero reports whether k is nobody's.
@@ -44,16 +45,16 @@ func (k Key) IsZero() bool { return k == Key{} }
 // Compare orders keys bytewise.
 func (k Key) Compare(other Key) int { return bytes.Compare(k[:], other[:]) }
 
-// MarshalText gives the text form.
+// MarshalText gives the text form; the error is always nil.
 func (k Key) MarshalText() ([]byte, error) { return []byte(text(k)), nil }
 
-// UnmarshalText reads the text form, and nothing else.
+// UnmarshalText reads the text form, and nothing else; after an error the value is as it was.
 func (k *Key) UnmarshalText(b []byte) error { return parse((*[sha256.Size]byte)(k), b) }
 
-// String is the text form; Short is its beginning, for people.
+// String is the text form.
 func (c Certificate) String() string { return text(c) }
 
-// Short is the first eight digits and an ellipsis.
+// Short is the first eight digits and an ellipsis, for people; "none" for the zero value. Never compare it.
 func (c Certificate) Short() string { return short(c) }
 
 // IsZero reports whether c is no certificate's.
@@ -62,10 +63,10 @@ func (c Certificate) IsZero() bool { return c == Certificate{} }
 // Compare orders certificates bytewise.
 func (c Certificate) Compare(other Certificate) int { return bytes.Compare(c[:], other[:]) }
 
-// MarshalText gives the text form.
+// MarshalText gives the text form; the error is always nil.
 func (c Certificate) MarshalText() ([]byte, error) { return []byte(text(c)), nil }
 
-// UnmarshalText reads the text form, and nothing else.
+// UnmarshalText reads the text form, and nothing else; after an error the value is as it was.
 func (c *Certificate) UnmarshalText(b []byte) error { return parse((*[sha256.Size]byte)(c), b) }
 
 func text(sum [sha256.Size]byte) string {
@@ -92,7 +93,7 @@ func parse(sum *[sha256.Size]byte, b []byte) error {
 			return fmt.Errorf("fingerprint: %w", err)
 		}
 		if !bytes.Equal([]byte(text(parsed)), b) {
-			return fmt.Errorf("fingerprint: want lower-case hexadecimal digits that are not all zero")
+			return errors.New("fingerprint: want lower-case hexadecimal digits that are not all zero")
 		}
 	}
 	*sum = parsed

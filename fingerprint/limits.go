@@ -2,9 +2,9 @@ package fingerprint
 
 // Bounds on what comes from outside.
 const (
-	maxDomain  = 255 // bytes of a trust domain (SPIFFE-ID §2.1)
-	maxID      = 255 // bytes of an id as written in a URI
-	maxURI     = 1024
+	maxDomain  = 255     // bytes of a trust domain (SPIFFE-ID §2.1)
+	maxID      = 255     // bytes of an id as written in a URI
+	maxURI     = 1024    // bytes of an identity as written: longer than any valid one, short enough for an error
 	maxEntries = 1 << 21 // registry lines: twice the largest cluster that is planned for
-	maxLine    = 2048
+	maxLine    = 2048    // bytes of a registry line: an identity, two keys of 64 digits, flags
 )

@@ -20,11 +20,11 @@ const (
 // Entry is one member's line in the registry: pins are of keys, never of certificates, so that a renewal waits for
 // nobody. A revoked entry is a tombstone: the member, and its keys in anybody's hands, stay refused.
 type Entry struct {
-	Member     Identity
-	Current    Key
-	Next       Key // zero when no re-key is under way
-	Privileged bool
-	Revoked    bool
+	Member     Identity `json:"member"`
+	Current    Key      `json:"current"`
+	Next       Key      `json:"next,omitzero"` // zero when no re-key is under way
+	Privileged bool     `json:"privileged,omitzero"`
+	Revoked    bool     `json:"revoked,omitzero"`
 }
 
 // Registry says which keys belong to which member, now and next, who is privileged, and who was revoked. It is
@@ -32,7 +32,7 @@ type Entry struct {
 type Registry struct {
 	version  Version
 	digest   [sha256.Size]byte
-	entries  []Entry // sorted by member
+	entries  []Entry // sorted as their lines are
 	byMember map[Identity]int32
 	byKey    map[Key]int32
 }
@@ -40,7 +40,8 @@ type Registry struct {
 // ErrDuplicate is wrapped when a member, or one key of two members, would stand in a registry twice.
 var ErrDuplicate = errors.New("listed twice")
 
-// NewRegistry makes a registry of entries, in any order. The error wraps ErrDuplicate or ErrIdentity.
+// NewRegistry makes a registry of entries, in any order; the slice stays the caller's. The error wraps ErrDuplicate or
+// ErrIdentity; refused without a sentinel are an entry without a current key, and more than two million entries.
 func NewRegistry(v Version, entries []Entry) (*Registry, error) {
 	if len(entries) > maxEntries {
 		return nil, fmt.Errorf("fingerprint: registry of %d entries, at most %d", len(entries), maxEntries)
@@ -75,7 +76,7 @@ func (r *Registry) index(n int32) error {
 	}
 	r.byMember[e.Member] = n
 	if e.Current.IsZero() {
-		return fmt.Errorf("fingerprint: member %q has no current key", e.Member)
+		return fmt.Errorf("fingerprint: member %q has no current key: list the key that it serves", e.Member)
 	}
 	for _, k := range []Key{e.Current, e.Next} {
 		if k.IsZero() {
@@ -148,7 +149,7 @@ func (r *Registry) ByKey(k Key) (Entry, bool) {
 // Verdict is what the registry says of a member that holds a key.
 type Verdict string
 
-// The verdicts.
+// The verdicts. They are codes for logs and reports and stay as they are.
 const (
 	Admitted  Verdict = ""
 	Revoked   Verdict = "revoked"        // the member was removed
@@ -165,7 +166,10 @@ func (v Verdict) String() string {
 	return string(v)
 }
 
-// Check judges a member that holds key, by the rule of its role. It allocates nothing.
+// Check judges a member that holds key, by the rule of its role: any rule but Open is taken for Listed. Under either a
+// revoked member is refused, and so is a key that stands in another member's entry, a tombstone included: who took a
+// removed member's key cannot come back under another name. A member's own entry under another key is no refusal where
+// the rule is Open. It allocates nothing, and a caller has shown already that the peer holds the key.
 func (r *Registry) Check(member Identity, key Key, rule Rule) Verdict {
 	var mine int32 = -1
 	if r != nil {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// The text form of a registry: one line a member, sorted, fields separated by one space:
+// The text form of a registry: one line a member, sorted bytewise, fields separated by one space:
 //
 //	<identity> <current key> <next key or -> <flags or ->
 //
@@ -15,7 +15,7 @@ import (
 // ErrRegistryText is wrapped by every refusal of a registry's text form.
 var ErrRegistryText = errors.New("not the text form of a registry")
 
-// AppendText appends the text form to b.
+// AppendText appends the text form to b; its SHA-256 is Digest. The error is always nil (encoding.TextAppender).
 func (r *Registry) AppendText(b []byte) ([]byte, error) {
 	for e := range r.Entries() {
 		b = append(b, e.Member.String()...)
@@ -99,6 +99,9 @@ func parseEntry(line []byte) (Entry, error) {
 	e.Member = member
 	if err := e.Current.UnmarshalText(fields[1]); err != nil {
 		return Entry{}, fmt.Errorf("current key: %w: %w", ErrRegistryText, err)
+	}
+	if e.Current.IsZero() {
+		return Entry{}, fmt.Errorf("no current key: %w", ErrRegistryText)
 	}
 	if string(fields[2]) != "-" {
 		if err := e.Next.UnmarshalText(fields[2]); err != nil {

@@ -108,7 +108,7 @@ func TestBadFiles(t *testing.T) {
 			test.harm(t, file)
 			_, err = d.Open(background, "k")
 			if err == nil || !strings.Contains(err.Error(), test.says) || errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("open: %v, want it to say %q", err, test.says)
+				t.Fatalf("open: %v, want it to say %q", err, test.says)
 			}
 			if leaks(err.Error(), secret) {
 				t.Errorf("the error shows the key: %v", err)

@@ -99,7 +99,7 @@ func (d *Dir) prepare() error {
 	defer release()
 	if _, err := d.tree.Root.Lstat(recordsDir); errors.Is(err, fs.ErrNotExist) {
 		// New, or its maker was killed: without this a power cut could take the whole directory.
-		if err := syncParent(d.path); err != nil {
+		if err := d.syncParent(); err != nil {
 			return err
 		}
 	}
@@ -117,12 +117,12 @@ func (d *Dir) prepare() error {
 	return d.recount()
 }
 
-func syncParent(path string) error {
-	root, err := os.OpenRoot(filepath.Dir(path))
+func (d *Dir) syncParent() error {
+	root, err := os.OpenRoot(filepath.Dir(d.path))
 	if err != nil {
 		return err
 	}
-	parent := durable.Tree{Root: root}
+	parent := durable.Tree{Root: root, Fault: d.tree.Fault}
 	return errors.Join(parent.SyncDir("."), root.Close())
 }
 

@@ -171,10 +171,48 @@ func TestLockedElsewhere(t *testing.T) {
 	}
 	cancel()
 	group.Wait()
+	// One who is in the kernel already, waiting for the lock.
+	file, err := d.tree.Root.OpenFile(lockFile, os.O_RDWR, 0)
+	must(t, err)
+	if err := flock(ctx, file); !errors.Is(err, context.Canceled) {
+		t.Errorf("wait: %v", err)
+	}
 	release()
 	if _, err := d.Replace(background, "k", first, []byte("new")); err != nil {
 		t.Errorf("after the lock was given back: %v", err)
 	}
+}
+
+// A reader in whose hands a file is replaced looks again: it gets a whole record, and never one older than its last.
+func TestLoadWhileReplaced(t *testing.T) {
+	d := newDir(t)
+	first, err := d.Replace(background, "k", 0, nil)
+	must(t, err)
+	written := make(chan struct{})
+	var group sync.WaitGroup
+	for _, reader := range []*Dir{d, reopen(t, d.path)} {
+		group.Go(func() {
+			for last := first; ; {
+				r, err := reader.Load(background, "k")
+				if err != nil || r.Revision < last {
+					t.Errorf("load: %d after %d, %v", r.Revision, last, err)
+					return
+				}
+				last = r.Revision
+				select {
+				case <-written:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for r := first; r < 200; {
+		r, err = d.Replace(background, "k", r, bytes.Repeat([]byte("x"), 1000))
+		must(t, err)
+	}
+	close(written)
+	group.Wait()
 }
 
 // Somebody removes the lock file, or puts another there, while a writer waits for it: the lock that it then gets would
@@ -260,7 +298,7 @@ func TestOpenedAtOnce(t *testing.T) {
 // After the last revision that fits there is an error, never a number used again.
 func TestRevisionsEnd(t *testing.T) {
 	d := newDir(t)
-	must(t, d.setCounter(counter{maxRevision, maxRevision}, false))
+	must(t, d.setCounter(counter{maxRevision, maxRevision}))
 	if r, err := d.Replace(background, "k", 0, nil); err == nil || r != 0 {
 		t.Errorf("revision %d, %v", r, err)
 	}

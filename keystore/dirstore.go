@@ -145,10 +145,10 @@ func (d *Dir) swap(ctx context.Context, old Revision, next Record) (Revision, er
 	return next.Revision, d.commit(next)
 }
 
-// commit writes a record as the next revision. A crash, or an error, at any point before the last line leaves the number
-// spent and not committed: the next one to take the lock makes durable what there is, and goes on after that number.
+// commit writes a record as the next revision. A crash, or an error, at any point before its number is committed leaves
+// it begun: the next one to take the lock makes durable what there is, and counts.
 func (d *Dir) commit(r Record) error {
-	if err := d.setCounter(counter{committed: r.Revision - 1, spent: r.Revision}, false); err != nil {
+	if err := d.setCounter(counter{committed: r.Revision - 1, begun: r.Revision}); err != nil {
 		return err
 	}
 	name := recordFile(r.Key)
@@ -158,7 +158,7 @@ func (d *Dir) commit(r Record) error {
 	if err := d.tree.Write(name, encodeRecord(r), 0o600); err != nil {
 		return err
 	}
-	if err := d.setCounter(counter{r.Revision, r.Revision}, false); err != nil {
+	if err := d.setCounter(counter{r.Revision, r.Revision}); err != nil {
 		return err
 	}
 	d.note(r.Revision, r.Key)

@@ -83,10 +83,10 @@ func FuzzParseCounter(f *testing.F) {
 	f.Add(counter{41, 42}.encode())
 	f.Add(counter{43, 42}.encode())
 	f.Add(make([]byte, 62))
-	f.Add([]byte("committed 1\nspent 1\n"))
+	f.Add([]byte("committed 1\nbegun 1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, ok := parseCounter(data)
-		if ok && (c.committed > c.spent || !bytes.Equal(c.encode(), data)) {
+		if ok && (c.committed > c.begun || !bytes.Equal(c.encode(), data)) {
 			t.Errorf("%q is %+v", data, c)
 		}
 	})

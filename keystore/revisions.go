@@ -11,15 +11,16 @@ import (
 	"strconv"
 )
 
-// counter is what the revision file says. Spent runs ahead of committed while a record is written: when its writer dies
-// in between, spent stays ahead, which tells the next one that the last record may not be durable yet.
+// counter is what the revision file says. Begun runs ahead of committed while a record is written: when its writer dies
+// in between, it stays ahead, which tells the next one that the last record may be in place and not durable yet.
 //
 // The file is written in place and not flushed. A process that is killed loses nothing by that; after a power cut it may
-// hold anything, and the records, which are durable, are counted again.
-type counter struct{ committed, spent Revision }
+// hold anything, and the records are counted again. Each number that anybody was ever told of is committed, and so stands
+// in a durable record, or in a later one of the same key: no number means two things.
+type counter struct{ committed, begun Revision }
 
 func (c counter) encode() []byte {
-	return fmt.Appendf(nil, "committed %020d\nspent     %020d\n", c.committed, c.spent)
+	return fmt.Appendf(nil, "committed %020d\nbegun     %020d\n", c.committed, c.begun)
 }
 
 // parseCounter takes exactly what encode writes. ok is false for what a power cut can leave.
@@ -32,19 +33,19 @@ func parseCounter(data []byte) (c counter, ok bool) {
 	if err != nil {
 		return counter{}, false
 	}
-	spent, err := strconv.ParseUint(string(bytes.TrimPrefix(lines[1], []byte("spent     "))), 10, 63)
+	begun, err := strconv.ParseUint(string(bytes.TrimPrefix(lines[1], []byte("begun     "))), 10, 63)
 	if err != nil {
 		return counter{}, false
 	}
-	c = counter{Revision(committed), Revision(spent)}
-	if c.committed > c.spent || !bytes.Equal(data, c.encode()) {
+	c = counter{Revision(committed), Revision(begun)}
+	if c.committed > c.begun || !bytes.Equal(data, c.encode()) {
 		return counter{}, false
 	}
 	return c, true
 }
 
 // settled reports whether everything that was written is durable.
-func (c counter) settled() bool { return c.committed == c.spent }
+func (c counter) settled() bool { return c.committed == c.begun }
 
 // counter reads the revision file; ok is false when it is lost. Without the lock it may be read in the middle of a write
 // and be of no number at all, which costs such a caller a second look under the lock and nothing else: a number that is
@@ -61,9 +62,7 @@ func (d *Dir) counter() (c counter, ok bool, err error) {
 	return c, ok, nil
 }
 
-func (d *Dir) setCounter(c counter, flush bool) error {
-	return d.tree.Overwrite(revisionFile, c.encode(), flush)
-}
+func (d *Dir) setCounter(c counter) error { return d.tree.Overwrite(revisionFile, c.encode()) }
 
 // acquire takes the lock and returns the revision of the last write, after it has settled one whose writer died.
 func (d *Dir) acquire(ctx context.Context) (release func(), now Revision, err error) {
@@ -85,29 +84,25 @@ func (d *Dir) acquire(ctx context.Context) (release func(), now Revision, err er
 	return release, c.committed, nil
 }
 
-// recount makes the counter true: at least as high as any record. The lock is held. Numbers that were spent and not
-// used stay unused, for somebody may have seen them; so the counter is flushed too whenever it did not tell the truth.
+// recount makes the counter true, and what it counts durable. The lock is held.
 func (d *Dir) recount() error {
 	c, ok, err := d.counter()
 	if err != nil {
 		return err
 	}
-	newest := c.spent
+	newest := c.committed
 	err = d.walk("", func(r Record) error {
 		newest = max(newest, r.Revision)
 		return nil
 	})
-	if err != nil || ok && c.settled() && newest == c.spent {
+	if err != nil || ok && c.settled() && newest == c.committed {
 		return err
 	}
 	// A crash in here changes nothing: the counter still says that something is open.
-	if err := d.syncAll(recordsDir); err != nil {
+	if err := errors.Join(d.syncAll(recordsDir), d.tree.SyncDir(".")); err != nil {
 		return err
 	}
-	if err := d.setCounter(counter{newest, newest}, true); err != nil {
-		return err
-	}
-	return d.tree.SyncDir(".")
+	return d.setCounter(counter{newest, newest})
 }
 
 // syncAll flushes a directory and those below it.

@@ -51,33 +51,41 @@ func waived(s *verify.Bundle, id fingerprint.Identity, now time.Time) bool {
 	return slices.ContainsFunc(s.Waivers, func(w verify.Waiver) bool { return w.Member == id && now.Before(w.Until) })
 }
 
-// guard says who blocks the step from the present phase, and whom a waiver let it pass.
+// guard says who blocks the step from the present phase, and whom a waiver lets it pass.
 func guard(v View, now time.Time) (blockers []Blocker, passed []fingerprint.Identity) {
-	for _, m := range v.Members {
-		if m.Revoked != nil || !counted(v, m) && !indebted(v.State, m.Identity) {
-			continue
+	judge := func(b Blocker, concerned ...fingerprint.Identity) {
+		i := slices.IndexFunc(concerned, func(id fingerprint.Identity) bool { return waived(v.State, id, now) })
+		if i < 0 {
+			blockers = append(blockers, b)
+			return
 		}
-		blocker, blocks := objection(v, m)
-		switch {
-		case !blocks:
-		case waived(v.State, m.Identity, now):
-			passed = append(passed, m.Identity)
-		default:
-			blockers = append(blockers, blocker)
+		passed = append(passed, concerned[i])
+	}
+	for _, m := range v.Members {
+		if blocker, blocks := objection(v, m); blocks {
+			judge(blocker, m.Identity)
+		}
+		// A waiver of either side passes a refusal: a debt is not counted any more, and so the refusal is none
+		// between members that count. Without that a single report could hold a rollover up for ever.
+		for _, r := range refusals(v, m) {
+			judge(refusing(v, m, r), m.Identity, r.Peer)
 		}
 	}
-	return append(blockers, refusing(v)...), passed
+	return blockers, passed
 }
 
 // objection says why the step cannot be taken past m.
 func objection(v View, m Member) (Blocker, bool) {
+	if m.Revoked != nil || !counted(v, m) && !indebted(v.State, m.Identity) {
+		return Blocker{}, false
+	}
 	s := v.State
 	name := m.Identity.ID
 	to, _ := s.Root(s.To)
 	switch r := m.Report; {
 	case !confirmed(v, m):
 		return Blocker{m.Identity, Behind,
-			fmt.Sprintf("%s has not confirmed state %v (%s), %s", name, s.Version, s.Phase, lastHeard(r)),
+			fmt.Sprintf("%s has not confirmed state %v (%s): %s", name, s.Version, s.Phase, lastHeard(v, r)),
 			"see that it runs and reaches a CA daemon, or remove it"}, true
 	case s.Phase == verify.Trust && !slices.Contains(r.Proven, to.Key):
 		return Blocker{m.Identity, Unproven,
@@ -85,48 +93,69 @@ func objection(v View, m Member) (Blocker, bool) {
 			"upgrade it to a version that verifies the new root's algorithm, or roll back"}, true
 	case s.Phase == verify.Switch && r.Issuer != to.Key:
 		return Blocker{m.Identity, OldLeaf,
-			fmt.Sprintf("%s still serves a leaf of another root than g%d", name, s.To),
+			fmt.Sprintf("%s still serves a leaf of %s, not of root g%d", name, rootName(s, r.Issuer), s.To),
 			"it renews by itself: see its log for why it does not"}, true
 	}
 	return Blocker{}, false
 }
 
-func lastHeard(r *verify.Report) string {
-	switch {
-	case r == nil:
+// lastHeard says what is known instead of the confirmation that is missing.
+func lastHeard(v View, r *verify.Report) string {
+	if r == nil {
 		return "it was never heard of"
-	case r.Clock.IsZero():
-		return fmt.Sprintf("its last report was of state %v", r.State)
 	}
-	return fmt.Sprintf("its last report was of state %v at %s", r.State, r.Clock.Format(time.TimeOnly))
+	what := fmt.Sprintf("it reported state %v", r.State)
+	switch {
+	case r.State.IsZero():
+		what = "it reported out of turn, as from an old disk image, and has to confirm again"
+	case !r.Serving:
+		what = "it is booting"
+	case r.State == v.State.Version && r.Digest != v.Digest:
+		what = "it reported another state of that number: the store, or it, was restored"
+	}
+	if r.Clock.IsZero() {
+		return what
+	}
+	return what + ", silent since " + r.Clock.UTC().Format(time.RFC3339)
 }
 
-// refusing finds refusals between members that count: trust differs somewhere, whatever was confirmed.
-func refusing(v View) []Blocker {
-	var blockers []Blocker
-	for _, m := range v.Members {
-		if !counted(v, m) || !confirmed(v, m) {
-			continue
-		}
-		for _, refused := range m.Report.Refusals {
-			i := slices.IndexFunc(v.Members, func(x Member) bool { return x.Identity == refused.Peer })
-			if refused.Reason.Trust() && i >= 0 && counted(v, v.Members[i]) {
-				blockers = append(blockers, Blocker{m.Identity, Refusing,
-					fmt.Sprintf("%s refused %s since state %v: %s", m.Identity.ID, refused.Peer.ID, v.State.Version, refused.Reason),
-					"compare the two members' trust states; roll back if it cannot be explained"})
-			}
+func rootName(s *verify.Bundle, key fingerprint.Key) string {
+	for _, r := range s.Roots {
+		if r.Key == key {
+			return fmt.Sprintf("root g%d", r.Generation)
 		}
 	}
-	return blockers
+	return "a root that is not trusted"
+}
+
+// refusals are those between m and another member that counts, since the state in force went live: trust differs
+// somewhere, whatever was confirmed.
+func refusals(v View, m Member) (between []verify.Refused) {
+	if !counted(v, m) || !confirmed(v, m) {
+		return nil
+	}
+	for _, r := range m.Report.Refusals {
+		i := slices.IndexFunc(v.Members, func(x Member) bool { return x.Identity == r.Peer })
+		if r.Reason.Trust() && i >= 0 && counted(v, v.Members[i]) {
+			between = append(between, r)
+		}
+	}
+	return between
+}
+
+func refusing(v View, m Member, r verify.Refused) Blocker {
+	return Blocker{m.Identity, Refusing,
+		fmt.Sprintf("%s refused %s, or was refused, since state %v: %s", m.Identity.ID, r.Peer.ID, v.State.Version, r.Reason),
+		"compare the two members' trust states; roll back if it cannot be explained"}
 }
 
 // lacking finds the members whose last report does not know an algorithm.
-func lacking(v View, now time.Time, a keystore.Algorithm) []Blocker {
+func lacking(v View, a keystore.Algorithm) []Blocker {
 	var blockers []Blocker
 	for _, m := range v.Members {
-		if counted(v, m) && !waived(v.State, m.Identity, now) && !slices.Contains(m.Report.Algorithms, a) {
+		if counted(v, m) && !slices.Contains(m.Report.Algorithms, a) {
 			blockers = append(blockers, Blocker{m.Identity, Algorithm,
-				fmt.Sprintf("%s does not know %s", m.Identity.ID, a), "upgrade it, or choose another algorithm"})
+				fmt.Sprintf("%s does not know algorithm %s", m.Identity.ID, a), "upgrade it, or remove it if it is gone"})
 		}
 	}
 	return blockers

@@ -3,6 +3,7 @@ package rotation
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"time"
@@ -43,7 +44,7 @@ func Next(v View, now time.Time) Decision {
 	s := v.State
 	switch s.Phase {
 	case verify.Settled:
-		return idle(v, now)
+		return idle(v)
 	case verify.Trust:
 		return step(v, now, switched)
 	case verify.Switch:
@@ -55,14 +56,14 @@ func Next(v View, now time.Time) Decision {
 }
 
 // idle begins a rollover that was asked for, once every counted member knows the algorithm.
-func idle(v View, now time.Time) Decision {
+func idle(v View) Decision {
 	if cleared := clearDebts(v, v.State.Clone()); len(cleared.Debts) < len(v.State.Debts) {
 		return Decision{Commit: cleared}
 	}
 	if v.State.Pending == nil {
 		return Decision{}
 	}
-	if blockers := lacking(v, now, v.State.Pending.Algorithm); len(blockers) > 0 {
+	if blockers := lacking(v, v.State.Pending.Algorithm); len(blockers) > 0 {
 		return Decision{Blockers: blockers}
 	}
 	return Decision{Make: v.State.Pending}
@@ -172,6 +173,37 @@ func mayTurn(s *verify.Bundle, back bool) error {
 		return ErrTurned
 	}
 	return nil
+}
+
+// withWaiver lets the guards pass a member until the waiver's end; what any member trusts does not change. It takes the
+// place of an earlier waiver of the member. ErrIdle when settled: no guard asks anybody then, and a waiver is never
+// given in advance.
+func withWaiver(s *verify.Bundle, w verify.Waiver, now time.Time) (*verify.Bundle, error) {
+	switch {
+	case s.Phase == verify.Settled:
+		return nil, ErrIdle
+	case w.Operator == "" || w.Reason == "" || len(w.Operator)+len(w.Reason) > maxReason:
+		return nil, fmt.Errorf("waiver of %q: say who gives it and why, in at most %d bytes", w.Member, maxReason)
+	case !now.Before(w.Until):
+		return nil, fmt.Errorf("waiver of %q: it ends at %s, which is past", w.Member, w.Until.UTC().Format(time.RFC3339))
+	}
+	next := s.Clone()
+	next.Waivers = append(exceptFor(next.Waivers, w.Member), w)
+	return next, nil
+}
+
+// withoutWaiver takes a waiver back: the member blocks again. A step that it let pass stays taken, and the debt stays.
+// The error wraps fs.ErrNotExist when the member has none.
+func withoutWaiver(s *verify.Bundle, member fingerprint.Identity) (*verify.Bundle, error) {
+	next := s.Clone()
+	if next.Waivers = exceptFor(next.Waivers, member); len(next.Waivers) == len(s.Waivers) {
+		return nil, fmt.Errorf("waiver of %q: %w", member, fs.ErrNotExist)
+	}
+	return next, nil
+}
+
+func exceptFor(waivers []verify.Waiver, member fingerprint.Identity) []verify.Waiver {
+	return slices.DeleteFunc(waivers, func(w verify.Waiver) bool { return w.Member == member })
 }
 
 // clearDebts removes the debts that were settled: confirmed, with a leaf of the signer. Contact alone is not enough.

@@ -1,8 +1,9 @@
 package rotation
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func (h *history) view() View {
 func (h *history) report(name byte, leaf int, edit ...func(*verify.Report)) {
 	h.t.Helper()
 	i := slices.IndexFunc(h.members, func(m Member) bool { return m.Identity == identities[name-'a'] })
-	r := verify.Report{Serving: true, State: h.state.Version, Digest: h.state.Digest(), Issuer: rootKey(leaf), Algorithms: known, Count: 1}
+	r := verify.Report{Member: identities[name-'a'], Serving: true, State: h.state.Version, Digest: h.state.Digest(), Issuer: rootKey(leaf), Algorithms: known, Count: 1}
 	if old := h.members[i].Report; old != nil {
 		r.Count = old.Count + 1
 	}
@@ -148,39 +149,44 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// A62, B32: a waiver lets the guards pass a member until it ends; what was passed is a debt, which blocks again without
-// a waiver, and which only a confirmation with a leaf of the signer settles.
-func TestWaiverAndDebt(t *testing.T) {
+// B32: what a waiver must say, and what it does not do.
+func TestWithWaiver(t *testing.T) {
 	h := newHistory(t, "ab")
+	good := verify.Waiver{Member: identities[1], Operator: "anna", Reason: "its disk is away", Until: h.now.Add(time.Hour)}
+	if _, err := withWaiver(h.state, good, h.now); !errors.Is(err, ErrIdle) {
+		t.Errorf("in advance: %v", err)
+	}
 	h.change(requested(h.state, keystore.P256))
 	h.take(verify.Trust)
-	waived := h.state.Clone()
-	waived.Waivers = []verify.Waiver{{Member: identities[1], Operator: "anna", Reason: "its disk is away", Until: h.now.Add(time.Hour)}}
-	h.change(waived, nil)
-	h.report('a', 1)
-	h.now = h.now.Add(2 * time.Hour)
-	h.blocked("b:behind") // the waiver has ended
-	h.now = h.now.Add(-2 * time.Hour)
-	h.take(verify.Switch)
-	if !slices.Equal(h.state.Debts, []fingerprint.Identity{identities[1]}) {
-		t.Fatalf("debts %v", h.state.Debts)
+	for name, edit := range map[string]func(*verify.Waiver){
+		"nobody's":        func(w *verify.Waiver) { w.Operator = "" },
+		"without reason":  func(w *verify.Waiver) { w.Reason = "" },
+		"a long story":    func(w *verify.Waiver) { w.Reason = strings.Repeat("x", maxReason) },
+		"over already":    func(w *verify.Waiver) { w.Until = h.now },
+		"without end":     func(w *verify.Waiver) { w.Until = time.Time{} },
+		"over for a year": func(w *verify.Waiver) { w.Until = h.now.AddDate(-1, 0, 0) },
+	} {
+		w := good
+		edit(&w)
+		if _, err := withWaiver(h.state, w, h.now); err == nil {
+			t.Errorf("%s: given", name)
+		}
 	}
-	h.report('a', 2)
-	h.take(verify.Drop)
-	h.report('a', 2)
-	h.take(verify.Settled)
-	if len(h.state.Waivers) != 0 || len(h.state.Debts) != 1 {
-		t.Errorf("%d waivers, %d debts", len(h.state.Waivers), len(h.state.Debts))
+	held := h.state
+	h.change(withWaiver(held, good, h.now))
+	good.Until = good.Until.Add(time.Hour)
+	h.change(withWaiver(h.state, good, h.now))
+	if len(held.Waivers) != 0 || !slices.Equal(h.state.Waivers, []verify.Waiver{good}) {
+		t.Errorf("held %+v, now %+v", held.Waivers, h.state.Waivers)
 	}
-	h.report('b', 1) // heard of, but with an old leaf
-	if d := Next(h.view(), h.now); d.Commit != nil {
-		t.Error("contact alone settled the debt")
+	if _, err := withoutWaiver(h.state, identities[0]); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a waiver that was never given was taken back: %v", err)
 	}
-	h.report('b', 2)
-	h.take(verify.Settled)
-	if len(h.state.Debts) != 0 {
-		t.Errorf("debts %v", h.state.Debts)
+	h.change(withoutWaiver(h.state, identities[1]))
+	if h.report('a', 1); len(h.state.Waivers) != 0 {
+		t.Errorf("still %+v", h.state.Waivers)
 	}
+	h.blocked("b:behind")
 }
 
 // Members that were removed, or never served, are not waited for; one that is away is.
@@ -193,6 +199,59 @@ func TestCounted(t *testing.T) {
 	h.blocked("a:behind")
 	h.report('a', 1)
 	h.take(verify.Switch)
+}
+
+// Every commit takes the next number, names the state before it, and lets no clock take time back.
+func TestStamp(t *testing.T) {
+	first := stamp(newHistory(t, "a").state, nil, epoch.Add(time.Millisecond))
+	if first.Version != (fingerprint.Version{Term: 1, Number: 1}) || first.Previous != (verify.Digest{}) || !first.Issued.Equal(epoch) {
+		t.Errorf("first: %v after %v, issued %v", first.Version, first.Previous, first.Issued)
+	}
+	first.Version.Term = 3
+	for name, test := range map[string]struct{ now, issued time.Time }{
+		"later":                {epoch.Add(time.Hour), epoch.Add(time.Hour)},
+		"a clock was set back": {epoch.Add(-time.Hour), epoch},
+	} {
+		next := stamp(first, first, test.now)
+		if next.Version != (fingerprint.Version{Term: 3, Number: 2}) || next.Previous != first.Digest() ||
+			!next.Issued.Equal(test.issued) || next.FreshUntil.Sub(next.Issued) != stateFresh {
+			t.Errorf("%s: %v after %v, issued %v, fresh until %v", name, next.Version, next.Previous, next.Issued, next.FreshUntil)
+		}
+	}
+	if first.Version.Number != 1 {
+		t.Error("the state held was changed")
+	}
+}
+
+// While two roots are trusted a document signer has a certificate of each; after the drop, of the one that stays.
+func TestDroppedDocuments(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		turn     bool
+		document string
+	}{{"forward", false, "of g2"}, {"rolled back", true, "of g1"}} {
+		s := &verify.Bundle{
+			Phase: verify.Switch, Signer: 2, From: 1, To: 2, Generations: 2,
+			Roots:   []verify.Root{{Generation: 1, Key: rootKey(1)}, {Generation: 2, Key: rootKey(2)}},
+			Control: []verify.Controller{{Documents: [][]byte{[]byte("of g1"), []byte("of g2")}}, {Documents: [][]byte{[]byte("of g1"), []byte("of g2")}}},
+		}
+		if test.turn {
+			var err error
+			if s, err = rolledBack(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		next := s.Clone()
+		dropped(next)
+		for _, x := range next.Control {
+			if len(x.Documents) != 1 || string(x.Documents[0]) != test.document {
+				t.Errorf("%s: %q", test.name, x.Documents)
+			}
+		}
+		if len(s.Control[0].Documents) != 2 || len(s.Roots) != 2 {
+			t.Errorf("%s: the state held was changed", test.name)
+		}
+	}
 }
 
 // B33, B36: when a rollover may be turned, and how many may wait.
@@ -238,7 +297,7 @@ func TestTurns(t *testing.T) {
 func TestObserve(t *testing.T) {
 	v := fingerprint.Version{Term: 1, Number: 5}
 	report := func(boot, count uint64) *verify.Report {
-		return &verify.Report{Boot: boot, Count: count, State: v, Digest: verify.Digest{1}, Serving: true, Key: fingerprint.Key{1}}
+		return &verify.Report{Member: identities[0], Boot: boot, Count: count, State: v, Digest: verify.Digest{1}, Serving: true, Key: fingerprint.Key{1}}
 	}
 	base := Member{Identity: identities[0], Current: fingerprint.Key{1}, Report: report(2, 5)}
 	for _, test := range []struct {
@@ -261,6 +320,11 @@ func TestObserve(t *testing.T) {
 		if got := !m.Report.State.IsZero(); got != test.confirms || m.Report.Count != test.nextCount || !m.Report.Serving {
 			t.Errorf("%s: confirms %t, %+v", test.name, got, m.Report)
 		}
+	}
+	other := report(2, 6)
+	other.Member = identities[1]
+	if m, err := observe(base, other); err == nil || m.Report.Count != 5 {
+		t.Errorf("a report that speaks for another member: %v, %+v", err, m.Report)
 	}
 	away := report(2, 4)
 	away.Serving = false
@@ -291,6 +355,12 @@ func TestRequestNext(t *testing.T) {
 	}
 	if _, err := requestNext(next, fingerprint.Key{3}, 5); !errors.Is(err, ErrUnderWay) {
 		t.Errorf("a second one: %v", err)
+	}
+	if again, err := requestNext(next, fingerprint.Key{2}, 4); err != nil || again.Requests != 4 || again.Next != next.Next {
+		t.Errorf("the same again: %+v, %v", again, err)
+	}
+	if again, err := requestNext(m, m.Current, 9); err != nil || !again.Next.IsZero() {
+		t.Errorf("a key that was promoted meanwhile: %+v, %v", again, err)
 	}
 }
 
@@ -339,22 +409,71 @@ func TestMemberKey(t *testing.T) {
 	}
 }
 
-func FuzzDecodeMember(f *testing.F) {
-	value, err := Member{Identity: identities[0], Current: fingerprint.Key{1}, Report: &verify.Report{Count: 1}, Revoked: &Revocation{Reason: "x"}}.encode()
+// A record that nobody here wrote is not read: a field that another program would read otherwise is a fault of the store.
+func TestDecodeMember(t *testing.T) {
+	good, err := Member{Identity: identities[0], Current: fingerprint.Key{1}}.encode()
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	f.Add(value)
+	if m, err := decodeMember(good); err != nil || m.Identity != identities[0] || m.Current != (fingerprint.Key{1}) {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	edit := func(old, new string) string {
+		t.Helper()
+		if !strings.Contains(string(good), old) {
+			t.Fatalf("no %s in %s", old, good)
+		}
+		return strings.Replace(string(good), old, new, 1)
+	}
+	key := fingerprint.Key{1}.String()
+	for name, value := range map[string]string{
+		"nothing":             "",
+		"another type":        "[]",
+		"cut":                 string(good[:len(good)-1]),
+		"two values":          string(good) + "{}",
+		"a field twice":       edit(`"requests":0`, `"requests":0,"Requests":7`),
+		"in another case":     edit(`"current"`, `"Current"`),
+		"a field of nobody's": edit(`"requests":0`, `"requests":0,"admin":true`),
+		"spaces":              edit(`"requests":0`, `"requests": 0`),
+		"a number too large":  edit(`"requests":0`, `"requests":18446744073709551616`),
+		"no key":              edit(key, ""),
+		"half a key":          edit(key, key[:32]),
+		"a key twice":         edit(`"requests":0`, `"next":"`+key+`","requests":0`),
+		"no member":           edit(identities[0].String(), ""),
+		"another member":      edit("/node/a", "/node/a/b"),
+		"a long reason":       edit(`"requests":0`, `"requests":0,"revoked":{"at":"2026-01-01T00:00:00Z","reason":"`+strings.Repeat("x", maxReason+1)+`"}`),
+	} {
+		if m, err := decodeMember([]byte(value)); err == nil {
+			t.Errorf("%s: %s was read as %+v", name, value, m)
+		}
+	}
+}
+
+func FuzzDecodeMember(f *testing.F) {
+	full := Member{
+		Identity: identities[0], Hosts: []string{"a.example", "192.0.2.1"}, Current: fingerprint.Key{1}, Next: fingerprint.Key{2},
+		Listed: fingerprint.Version{Term: 1, Number: 2}, Requests: 3, Leaf: fingerprint.Certificate{4}, Issuer: fingerprint.Key{5},
+		NotAfter: epoch.UTC(), Renew: fingerprint.Certificate{4},
+		Report: &verify.Report{
+			Member: identities[0], Count: 1, Serving: true, Algorithms: known, Proven: []fingerprint.Key{{5}},
+			Refusals: []verify.Refused{{Peer: identities[1], Reason: verify.UnknownIssuer}}, Clock: epoch.UTC(),
+		},
+		Revoked: &Revocation{At: epoch.UTC(), Reason: "stolen"},
+	}
+	for _, m := range []Member{full, {Identity: identities[0], Current: fingerprint.Key{1}}} {
+		value, err := m.encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(value)
+	}
+	f.Add([]byte(`{"identity":"spiffe://x/node/a","current":"","requests":0}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		m, err := decodeMember(value)
 		if err != nil {
 			return
 		}
-		again, err := m.encode()
-		if err != nil {
-			return // a reason that is too long cannot be written again
-		}
-		if n, err := decodeMember(again); err != nil || fmt.Sprint(n.Identity, n.Current) != fmt.Sprint(m.Identity, m.Current) {
+		if again, err := m.encode(); err != nil || !bytes.Equal(again, value) {
 			t.Errorf("%s is written %s: %v", value, again, err)
 		}
 	})

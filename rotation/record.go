@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ type Revocation struct {
 // encode gives the record's value.
 func (m Member) encode() ([]byte, error) {
 	if m.Revoked != nil && len(m.Revoked.Reason) > maxReason {
-		return nil, fmt.Errorf("rotation: reason of %d bytes, at most %d", len(m.Revoked.Reason), maxReason)
+		return nil, fmt.Errorf("rotation: member record of %q: reason of %d bytes, at most %d", m.Identity, len(m.Revoked.Reason), maxReason)
 	}
 	return json.Marshal(m)
 }
@@ -51,8 +52,15 @@ func decodeMember(value []byte) (Member, error) {
 	if err := m.Identity.Validate(); err != nil {
 		return Member{}, fmt.Errorf("rotation: member record: %w", err)
 	}
-	if m.Current.IsZero() {
-		return Member{}, fmt.Errorf("rotation: member record of %q has no key", m.Identity)
+	if m.Current.IsZero() || m.Current == m.Next {
+		return Member{}, fmt.Errorf("rotation: member record of %q has no key, or one key twice", m.Identity)
+	}
+	again, err := m.encode()
+	if err != nil {
+		return Member{}, err
+	}
+	if !bytes.Equal(again, value) {
+		return Member{}, fmt.Errorf("rotation: member record of %q is not in the form that is written here: restore it from a copy", m.Identity)
 	}
 	return m, nil
 }
@@ -60,8 +68,11 @@ func decodeMember(value []byte) (Member, error) {
 // observe takes a report into a record. The newest by boot and report counter stays; the same one again changes
 // nothing. A report with lower counters comes late, or from a member that was restored from an old disk image: what
 // it confirmed before is withdrawn, and it goes on being counted until it confirms again. A report signed by the
-// next key promotes that key.
+// next key promotes that key. What r says of another member is an error; whose key signed it is the caller's to know.
 func observe(m Member, r *verify.Report) (Member, error) {
+	if r.Member != m.Identity {
+		return m, fmt.Errorf("rotation: report of %q speaks for %q", m.Identity, r.Member)
+	}
 	old := m.Report
 	noted := *r
 	switch {
@@ -91,9 +102,12 @@ var (
 )
 
 // requestNext lists a next key: the request's counter must be above the last one, since a request that was replayed
-// would replace a key that is in service.
+// would replace a key that is in service. Asking again for a key that is listed already, or was promoted meanwhile,
+// changes nothing.
 func requestNext(m Member, key fingerprint.Key, counter uint64) (Member, error) {
 	switch {
+	case key == m.Current || key == m.Next:
+		return m, nil
 	case counter <= m.Requests:
 		return m, fmt.Errorf("rotation: next key of %q: counter %d, the last was %d: %w", m.Identity, counter, m.Requests, ErrReplayed)
 	case !m.Next.IsZero():

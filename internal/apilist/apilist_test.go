@@ -1,5 +1,5 @@
-// Package apilist keeps a golden listing of the exported API, so that growth is a line in a diff. After a change on
-// purpose: go test ./internal/apilist -update
+// Package apilist answers: what is exported, and does all of it stand in an Example? The golden listing makes growth a
+// line in a diff. After a change on purpose: go test ./internal/apilist -update
 package apilist
 
 import (
@@ -10,6 +10,7 @@ import (
 	"go/printer"
 	"go/token"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,17 +19,35 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden listing")
 
-const golden = "testdata/api.txt"
+const (
+	golden = "testdata/api.txt"
+	module = "github.com/clusterca/clusterca"
+)
 
-var packages = []string{
-	"fingerprint", "keystore", "keystore/keytest", "keystore/storetest", "ca", "verify", "rotation", "rotation/live", "rotation/member",
+// public finds every package that others can import and that is not a program.
+func public(t *testing.T) (paths []string) {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-f", `{{if ne .Name "main"}}{{.ImportPath}}{{end}}`, "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range strings.Fields(string(out)) {
+		path, below := strings.CutPrefix(path, module+"/")
+		if below && !strings.HasPrefix(path, "internal/") {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 func TestAPI(t *testing.T) {
 	var lines []string
-	for _, p := range packages {
+	for _, p := range public(t) {
 		lines = append(lines, exported(t, p)...)
 	}
+	slices.Sort(lines)
 	got := strings.Join(lines, "\n") + "\n"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -55,8 +74,8 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// exported lists a package's constants, variables, types with their exported fields and methods, and functions.
-func exported(t *testing.T, path string) []string {
+// documentation reads a package's files, whatever system they are for, without its tests.
+func documentation(t *testing.T, path string) *doc.Package {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("../..", path, "*.go"))
 	if err != nil {
@@ -78,19 +97,24 @@ func exported(t *testing.T, path string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := lister{set: set, path: path}
+	return d
+}
+
+// exported lists a package's constants, variables, types with their exported fields and methods, and functions.
+func exported(t *testing.T, path string) []string {
+	t.Helper()
+	d := documentation(t, path)
+	l := lister{path: path}
 	l.values("const", d.Consts)
 	l.values("var", d.Vars)
 	l.funcs(d.Funcs)
 	for _, typ := range d.Types {
 		l.typ(typ)
 	}
-	slices.Sort(l.lines)
 	return l.lines
 }
 
 type lister struct {
-	set   *token.FileSet
 	path  string
 	lines []string
 }
@@ -150,6 +174,6 @@ func (l *lister) fields(of string, fields *ast.FieldList) {
 
 func (l *lister) text(node any) string {
 	var b strings.Builder
-	printer.Fprint(&b, l.set, node)
+	printer.Fprint(&b, token.NewFileSet(), node)
 	return strings.Join(strings.Fields(b.String()), " ")
 }

@@ -65,14 +65,9 @@ func (t *Tree) fill(name string, data []byte, mode fs.FileMode) error {
 		err = t.step("mode", func() error { return f.Chmod(mode) })
 	}
 	if err == nil {
-		err = t.step("flush", func() error { return t.flush(f) })
+		err = t.step("flush", func() error { t.syncs.Add(1); return f.Sync() })
 	}
 	return errors.Join(err, f.Close())
-}
-
-func (t *Tree) flush(f *os.File) error {
-	t.syncs.Add(1)
-	return f.Sync()
 }
 
 // discard removes a temporary file that did not become anything.
@@ -80,31 +75,28 @@ func (t *Tree) discard(name string) error {
 	return ignoreMissing(t.step("discard", func() error { return t.Root.Remove(name) }))
 }
 
-// Overwrite writes data to the start of a file in place, which it makes with mode 0600 if need be, and flushes it if
-// asked to. It is for hints of a fixed length that can be made again: after a power cut the file may hold anything.
-func (t *Tree) Overwrite(name string, data []byte, flush bool) error {
-	return t.inPlace("overwrite", name, os.O_WRONLY|os.O_CREATE, data, flush)
+// Overwrite writes data to the start of a file in place, which it makes with mode 0600 if need be, and does not flush
+// it. It is for hints of a fixed length that can be made again: after a power cut the file may hold anything.
+func (t *Tree) Overwrite(name string, data []byte) error {
+	return t.inPlace("overwrite", name, os.O_WRONLY|os.O_CREATE, data)
 }
 
-// Append writes data to the end of a file in place, or starts it anew with data. It is not flushed: see Overwrite.
+// Append writes data to the end of a file in place, or starts it anew with data, and does not flush it: see Overwrite.
 func (t *Tree) Append(name string, data []byte, anew bool) error {
 	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
 	if anew {
 		flags |= os.O_TRUNC
 	}
-	return t.inPlace("append", name, flags, data, false)
+	return t.inPlace("append", name, flags, data)
 }
 
-func (t *Tree) inPlace(operation, name string, flags int, data []byte, flush bool) error {
+func (t *Tree) inPlace(operation, name string, flags int, data []byte) error {
 	return t.step(operation, func() error {
 		f, err := t.Root.OpenFile(name, flags, 0o600)
 		if err != nil {
 			return err
 		}
 		_, err = f.Write(data)
-		if err == nil && flush {
-			err = t.flush(f)
-		}
 		return errors.Join(err, f.Close())
 	})
 }
