@@ -56,14 +56,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	watching.Go(func() { d.watch(ctx, wake) })
 	defer watching.Wait()
 	for {
-		if err := d.turn(ctx); err != nil && ctx.Err() == nil {
+		err := d.turn(ctx)
+		if err != nil && ctx.Err() == nil {
 			d.cluster.cfg.Log.Warn("CA daemon will try again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-wake:
-		case <-time.After(driverTick):
+		case <-time.After(d.idle(err, time.Now())):
 		}
 		// Many members report at the same moment: one look at the store serves them all.
 		select {
@@ -74,7 +75,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
-// watch wakes the driver at every change of the store. Missing one costs a tick, never a step.
+// idle is how long the store need not be looked at when it says nothing by itself. What is due in a settled cluster is
+// weeks away, and the watch wakes the driver at every change; while a rollover runs, or after an error, a change that the
+// watch missed must not cost more than a moment.
+func (d *Daemon) idle(err error, now time.Time) time.Duration {
+	p := d.now()
+	if err != nil || p == nil || p.trust.bundle.Phase != verify.Settled || p.trust.bundle.Pending != nil {
+		return driverTick
+	}
+	return settledTick
+}
+
+// watch wakes the driver at every change of the store, and whenever it may have missed one.
 func (d *Daemon) watch(ctx context.Context, wake chan<- struct{}) {
 	var after keystore.Revision
 	for ctx.Err() == nil {
@@ -86,18 +98,23 @@ func (d *Daemon) watch(ctx context.Context, wake chan<- struct{}) {
 			if strings.HasPrefix(record.Key, "history/") {
 				continue
 			}
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
+			nudge(wake)
 		}
 		if _, now, err := d.cluster.cfg.Store.List(ctx, trustKey+"/"); err == nil {
 			after = now
+			nudge(wake)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(driverTick):
 		}
+	}
+}
+
+func nudge(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
-	"github.com/clusterca/clusterca/internal/dsse"
 	"github.com/clusterca/clusterca/verify"
 )
 
@@ -43,10 +42,11 @@ func (m Member) encode() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// decodeMember reads a record's value; whatever encode would not write is refused.
+// decodeMember reads a record's value. Whatever encode would not write is refused: a field twice, or an unknown one,
+// is not there when it is written again.
 func decodeMember(value []byte) (Member, error) {
 	var m Member
-	if err := dsse.Decode(value, &m); err != nil {
+	if err := json.Unmarshal(value, &m); err != nil {
 		return Member{}, fmt.Errorf("rotation: member record: %w", err)
 	}
 	if err := m.Identity.Validate(); err != nil {

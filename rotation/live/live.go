@@ -35,7 +35,7 @@ type Live struct {
 	onRefuse func(*verify.Refusal)
 }
 
-// snapshot is immutable.
+// snapshot is immutable, but for what it remembers.
 type snapshot struct {
 	Credentials
 	verifier  *verify.Verifier
@@ -43,6 +43,7 @@ type snapshot struct {
 	self      verify.Peer
 	presented tls.Certificate
 	renewAt   time.Time
+	proven    sync.Map // keys of roots whose canary was accepted
 }
 
 // Why Install refuses. The last good credentials stay live.
@@ -158,6 +159,9 @@ func (l *Live) Credentials() Credentials { return l.now.Load().Credentials }
 // Identity is who the daemon is.
 func (l *Live) Identity() fingerprint.Identity { return l.now.Load().self.Identity }
 
+// Self is what peers see in the live leaf: who, with which key, from which issuer, until when.
+func (l *Live) Self() verify.Peer { return l.now.Load().self }
+
 // Leaf returns the live leaf; the caller does not change it.
 func (l *Live) Leaf() *x509.Certificate { return l.now.Load().leaf }
 
@@ -172,12 +176,15 @@ func (l *Live) Changed() <-chan struct{} {
 }
 
 // Proven returns the keys of the trusted roots whose canary the live verifier accepts: the proof that leaves of
-// that root, algorithm included, would be accepted here.
+// that root, algorithm included, would be accepted here. What was accepted once is not judged again before the next
+// swap.
 func (l *Live) Proven(now time.Time) []fingerprint.Key {
 	s := l.now.Load()
 	var proven []fingerprint.Key
 	for _, root := range s.Bundle.Roots {
-		if s.verifier.Canary(root, now) == nil {
+		_, known := s.proven.Load(root.Key)
+		if known || s.verifier.Canary(root, now) == nil {
+			s.proven.Store(root.Key, nil)
 			proven = append(proven, root.Key)
 		}
 	}

@@ -233,8 +233,7 @@ var errWait = errors.New("next key waits")
 // settleLeaf renews when the root that signs is another than the leaf's, when the moment has come, or when asked.
 func (f *follower) settleLeaf(ctx context.Context) error {
 	c := f.live.Credentials()
-	issuer, err := c.Bundle.IssuerOf(c.Chain)
-	if err == nil && c.Bundle.Admits(issuer) && !f.renew && time.Now().Before(f.renewAt()) {
+	if c.Bundle.Admits(f.live.Self().Issuer) && !f.renew && time.Now().Before(f.renewAt()) {
 		return nil
 	}
 	renewed, err := f.request(ctx, c.Key, 0)

@@ -4,14 +4,14 @@ import "time"
 
 // Bounds on what comes from outside, and the waits of one member.
 const (
-	maxBody     = 2 << 20 // bytes of one answer or request: 64 signed states, or a registry
-	maxAddress  = 64      // CA daemons that are tried
-	pollWait    = 25 * time.Second
+	maxBody     = 2 << 20          // bytes of one answer or request: 64 signed states, or a registry
+	maxAddress  = 64               // CA daemons that are tried
+	pollWait    = 50 * time.Second // under the minute after which many middleboxes drop a silent connection
 	callTimeout = 10 * time.Second
 	dialTimeout = 5 * time.Second
 	retryFirst  = 100 * time.Millisecond
 	retryMost   = 5 * time.Second
 	bootBound   = 15 * time.Second // without any CA daemon for so long, a member serves what its disk holds
-	heartbeat   = time.Minute      // a report even when nothing changed
-	clockPoll   = 10 * time.Second // timers stop while a machine sleeps: the wall clock is looked at beside them
+	heartbeat   = 10 * time.Minute // a report even when nothing changed
+	clockPoll   = time.Minute      // timers stop while a machine sleeps: the wall clock is looked at beside them
 )

@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"
 	"github.com/clusterca/clusterca/rotation"
 	"github.com/clusterca/clusterca/verify"
@@ -25,26 +24,23 @@ func (r *reporter) due(now verify.Report, at time.Time) bool {
 
 // observe says what is live, and only that.
 func (f *follower) observe(serving bool) verify.Report {
-	c := f.live.Credentials()
-	r := verify.Report{
+	c, self := f.live.Credentials(), f.live.Self()
+	return verify.Report{
 		Cluster:    c.Bundle.Cluster,
-		Member:     f.Identity(),
+		Member:     self.Identity,
 		Boot:       f.disk.record.Boot,
 		Serving:    serving,
 		State:      c.Bundle.Version,
 		Digest:     c.Bundle.Digest(),
 		Registry:   c.Registry.Version(),
-		Leaf:       fingerprint.OfCertificate(c.Chain[0]),
+		Key:        self.Key,
+		Leaf:       self.Leaf,
+		Issuer:     self.Issuer,
+		NotAfter:   self.NotAfter.UTC(),
 		Algorithms: keystore.Algorithms(),
 		Proven:     f.live.Proven(time.Now()),
 		Refusals:   f.live.Refusals(),
 	}
-	r.Issuer, _ = c.Bundle.IssuerOf(c.Chain) // zero when the root is trusted no more: the truth, and it confirms nothing
-	r.Key, _ = fingerprint.OfPublicKey(c.Key.Public())
-	if leaf, err := x509.ParseCertificate(c.Chain[0]); err == nil {
-		r.NotAfter = leaf.NotAfter.UTC()
-	}
-	return r
 }
 
 // report sends what is live, signed by the key that is served.

@@ -1,8 +1,10 @@
 package member_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,6 +97,73 @@ func (v *virtual) refused() []verify.Denial {
 	return verify.Mutual(parties, time.Now())
 }
 
+// Leaves renew by themselves between a half and five sixths of their lifetime, each node at its own moment, and while
+// they do every pair of members accepts each other (A79, A95, A96, B42, B43, B50).
+func TestRenewalByItself(t *testing.T) {
+	days := 2
+	if os.Getenv("CLUSTERCA_LONG") != "" {
+		days = 30
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		nodes := []string{"a", "b", "c", "d", "e"}
+		v := newVirtual(ctx, t, nil, nodes...)
+		seen := make([]*x509.Certificate, len(v.members))
+		renewed := make([]int, len(v.members))
+		hours := make(map[int]bool)
+		for hour := range days * 24 {
+			for i, m := range v.members {
+				leaf := m.Live().Leaf()
+				if seen[i] != nil && !leaf.Equal(seen[i]) {
+					renewed[i]++
+					if m.Identity().Role == fingerprint.Node {
+						hours[hour%24] = true
+						v.renewedInTime(seen[i], leaf)
+					}
+				}
+				seen[i] = leaf
+			}
+			if denied := v.refused(); len(denied) > 0 {
+				t.Fatalf("hour %d: %v", hour, denied[0].Refusal)
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+		}
+		for i, m := range v.members {
+			if m.Identity().Role != fingerprint.Node {
+				continue
+			}
+			// A leaf of 24 hours is replaced after 12 to 20.
+			if low, high := days*24/20-1, days*24/12; renewed[i] < low || renewed[i] > high {
+				t.Errorf("%s: renewed %d times in %d days, want %d to %d", m.Identity(), renewed[i], days, low, high)
+			}
+		}
+		if want := min(12, days*2); len(hours) < want {
+			t.Errorf("all renewals fell into %d hours of the day", len(hours))
+		}
+		t.Logf("renewed in %d days: %v; in %d different hours of the day", days, renewed, len(hours))
+		cancel()
+	})
+}
+
+// renewedInTime: with a sixth of its life left, four hours of a day, a leaf was replaced by one that does not outlive
+// its issuer.
+func (v *virtual) renewedInTime(old, leaf *x509.Certificate) {
+	v.t.Helper()
+	if left := old.NotAfter.Sub(leaf.NotBefore); left < 4*time.Hour {
+		v.t.Errorf("%s: replaced with %s left", leaf.URIs, left)
+	}
+	b := v.members[0].Live().Credentials().Bundle
+	root, err := b.RootCertificate(b.Signer)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if leaf.NotAfter.After(root.NotAfter) {
+		v.t.Errorf("%s: ends after its issuer", leaf.URIs)
+	}
+}
+
 // A lifetime of minutes works too: the moment of renewal always lies ahead.
 func TestShortLifetimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -120,54 +189,85 @@ func TestShortLifetimes(t *testing.T) {
 	})
 }
 
-// The trust state stays fresh by itself, document signers get new certificates, and four rollovers go by.
+// Most of a year: the trust state stays fresh by itself, document signers get new certificates, and four rollovers go by.
 // After each drop no certificate of a retired key is to be found with a later root's signature: old-with-new is
-// nowhere, in what is in force and in all that is public of the past.
-func TestRolloversInVirtualTime(t *testing.T) {
+// nowhere, in what is in force and in all that is public of the past (A9, B22, B38).
+func TestUpkeep(t *testing.T) {
+	quiet := 16 // days: a state is issued again after 15
+	algorithms := []keystore.Algorithm{keystore.Ed25519, keystore.P384, keystore.P256, keystore.P256}
+	if os.Getenv("CLUSTERCA_LONG") != "" {
+		quiet = 250 // a document signer's certificate after 243
+	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		v := newVirtual(ctx, t, map[fingerprint.Role]time.Duration{fingerprint.Node: 7 * 24 * time.Hour}, "a", "b")
-		algorithms := []keystore.Algorithm{keystore.Ed25519, keystore.P384, keystore.P256, keystore.P256}
+		first := v.fresh().State
+		v.pass(quiet)
+		s := v.fresh().State
+		if s.Version == first.Version {
+			t.Errorf("after %d days state %v is still in force", quiet, s.Version)
+		}
+		if same := bytes.Equal(s.Control[0].Documents[0], first.Control[0].Documents[0]); same != (quiet < 243) {
+			t.Errorf("after %d days the document signer's certificate is the first one still: %v", quiet, same)
+		}
 		for n, algorithm := range algorithms {
-			for range 1 {
-				time.Sleep(10 * time.Minute)
-				synctest.Wait()
-				if denied := v.refused(); len(denied) > 0 {
-					t.Fatalf("before rollover %d: %v", n+1, denied[0].Refusal)
-				}
-			}
-			s, err := v.cluster.Status(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if time.Now().After(s.State.FreshUntil) {
-				t.Errorf("the state went stale at %v", s.State.FreshUntil)
-			}
-			if err := v.cluster.Rollover(ctx, algorithm); err != nil {
-				t.Fatal(err)
-			}
-			for s.State.Signer != n+2 || s.State.Phase != verify.Settled {
-				time.Sleep(time.Second)
-				if s, err = v.cluster.Status(ctx); err != nil {
-					t.Fatal(err)
-				}
-				if denied := v.refused(); len(denied) > 0 {
-					t.Fatalf("in rollover %d, %s: %v", n+1, s.State.Phase, denied[0].Refusal)
-				}
-			}
-			v.noOldWithNew(s.State)
-		}
-		s, err := v.cluster.Status(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		document, err := x509.ParseCertificate(s.State.Control[0].Documents[0])
-		if err != nil || time.Until(document.NotAfter) < 100*24*time.Hour {
-			t.Errorf("the document signer ends %v, %v", document.NotAfter, err)
+			v.rollover(algorithm, n+2)
 		}
 		cancel()
 	})
+}
+
+// pass lets days go by and looks at each.
+func (v *virtual) pass(days int) {
+	for range days {
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		v.fresh()
+	}
+}
+
+// fresh: nobody holds anything stale, and everybody accepts everybody.
+func (v *virtual) fresh() rotation.Status {
+	v.t.Helper()
+	s, err := v.cluster.Status(v.t.Context())
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	now := time.Now()
+	for _, m := range v.members {
+		c := m.Live().Credentials()
+		if now.After(c.Bundle.FreshUntil) || c.Bundle.Version != s.State.Version {
+			v.t.Errorf("%v: %s holds state %v, fresh until %v; in force is %v", now, m.Identity(), c.Bundle.Version, c.Bundle.FreshUntil, s.State.Version)
+		}
+	}
+	if denied := v.refused(); len(denied) > 0 {
+		v.t.Fatalf("%v: %v", now, denied[0].Refusal)
+	}
+	return s
+}
+
+// rollover replaces the root and looks at every pair each second of it.
+func (v *virtual) rollover(algorithm keystore.Algorithm, generation int) {
+	v.t.Helper()
+	ctx := v.t.Context()
+	if err := v.cluster.Rollover(ctx, algorithm); err != nil {
+		v.t.Fatal(err)
+	}
+	for {
+		s, err := v.cluster.Status(ctx)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		if denied := v.refused(); len(denied) > 0 {
+			v.t.Fatalf("in rollover to g%d, %s: %v", generation, s.State.Phase, denied[0].Refusal)
+		}
+		if s.State.Signer == generation && s.State.Phase == verify.Settled {
+			v.noOldWithNew(s.State)
+			return
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // noOldWithNew looks through all that was ever published.
