@@ -30,8 +30,8 @@
 // At each start of a member: member.Open, Member.Run with member.Remote, and, when Ready is closed, listeners and
 // dials with the configurations of Member.Live.
 //
-// An operator, from any process that reaches the CA's store: rotation.Cluster.Status, Rollover, Rollback, Forward,
-// RequestRenewal, Remove.
+// An operator, from any process that reaches the CA's store: rotation.Cluster.Status (its Roots and a Plan),
+// Rollover, Rollback, Forward, RequestRenewal, Remove.
 //
 // # Glossary
 //

@@ -172,33 +172,13 @@ func (c *Cluster) ID(ctx context.Context) (fingerprint.ClusterID, error) {
 	return held.bundle.Cluster, nil
 }
 
-// Status is the cluster as its CA knows it.
-type Status struct {
-	State    *verify.Bundle
-	Digest   verify.Digest
-	Members  []Member
-	Blockers []Blocker // who keeps the rollover from its next step, and why; none when nothing waits
-}
-
-// Status reads the trust state and every member's record, and says who blocks.
-func (c *Cluster) Status(ctx context.Context) (Status, error) {
-	v, _, err := c.view(ctx)
-	if err != nil {
-		return Status{}, fmt.Errorf("rotation: status: %w", err)
-	}
-	return Status{State: v.State, Digest: v.Digest, Members: v.Members, Blockers: Next(v, time.Now()).Blockers}, nil
-}
-
 // Rollover asks for a new root with a key of the given algorithm. It returns when the request is committed: a CA
 // daemon makes the key and drives the rollover. One that is asked for while another runs starts when that is settled;
 // a third is refused with ErrPending. A rollover that cannot settle before a trusted root ends is refused with
 // ErrTooLate.
 func (c *Cluster) Rollover(ctx context.Context, a keystore.Algorithm) error {
 	err := c.change(ctx, func(s *verify.Bundle, now time.Time) (*verify.Bundle, error) {
-		if err := forecast(s, now); err != nil {
-			return nil, err
-		}
-		return requested(s, a)
+		return planned(s, a, now)
 	})
 	if err != nil {
 		return fmt.Errorf("rotation: rollover: %w", err)

@@ -116,7 +116,7 @@ func lastHeard(v View, r *verify.Report) string {
 	if r.Clock.IsZero() {
 		return what
 	}
-	return what + ", silent since " + r.Clock.UTC().Format(time.RFC3339)
+	return what + ", last heard at " + r.Clock.UTC().Format(time.RFC3339)
 }
 
 func rootName(s *verify.Bundle, key fingerprint.Key) string {

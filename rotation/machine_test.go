@@ -103,7 +103,8 @@ func (h *history) change(next *verify.Bundle, err error) {
 	h.state = stamp(next, h.state, h.now)
 }
 
-// B23, B24, B28, B38: each step of a rollover, and what keeps it waiting.
+// A7, B24, B28, B38: each step of a rollover, and what keeps it waiting: the old root goes when nobody that counts serves a
+// leaf of it.
 func TestHistory(t *testing.T) {
 	h := newHistory(t, "ab")
 	h.change(requested(h.state, keystore.Ed25519))

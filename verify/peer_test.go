@@ -184,7 +184,7 @@ func openssl(t *testing.T, good bool, roots, between []*x509.Certificate, leaf *
 	}
 }
 
-// B28, B38: a canary is judged as a node's leaf but for the registry; its own end does not matter, its issuer does.
+// B26, B28, B38: a canary is judged as a node's leaf but for the registry; its own end does not matter, its issuer does.
 func TestCanary(t *testing.T) {
 	w := newWorld(t, 2)
 	b := w.bundle(1, 2).Clone()

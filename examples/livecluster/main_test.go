@@ -57,7 +57,7 @@ func TestLivecluster(t *testing.T) {
 	}
 	for _, want := range []string{
 		`cluster live\.example \([0-9a-f-]{36}\)`, `root g1   [0-9a-f]{64}`, `renew one .* 1/1`, `renew all .* 4/4`,
-		`root g1 → g2 \(ed25519\)  trust`, `root g2 → g3 \(p384\)  drop`, `waits: [0-9a-f-]{36} has not confirmed`,
+		`root g1 → g2 \(ed25519\)  trust`, `root g2 → g3 \(p384\)  drop`, `plan +root g1 → g2 \(ed25519\): 4 leaves will be replaced, 0 members would block`, `waits: [0-9a-f]{8}… has not confirmed`, `g3 \(p384\)  settled  confirmed 4/4`,
 		`SIGKILL +node`, `SIGKILL +CA daemon`, `back +node`, `all 6 pairs of nodes accept each other`,
 		`CERTIFICATE +OF +ENDS +IN`, `root g3`, `document signer`, `\d+ interrupted: their other process was down \(node`,
 		`(?m)^3 nodes, \d{3,} handshakes, 0 failed, root g1 [0-9a-f]{8}… → g3 [0-9a-f]{8}…, \d+ s$`,

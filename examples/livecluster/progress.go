@@ -116,7 +116,7 @@ func (d *display) progress(what string, s rotation.Status, bars ...bar) {
 	defer d.mu.Unlock()
 	waits := ""
 	if len(s.Blockers) > 0 {
-		waits = s.Blockers[0].Reason
+		waits = shortNames(s).Replace(s.Blockers[0].Reason)
 		if more := len(s.Blockers) - 1; more > 0 {
 			waits += fmt.Sprintf(" (and %d more)", more)
 		}
@@ -129,6 +129,17 @@ func (d *display) progress(what string, s rotation.Status, bars ...bar) {
 	default:
 		d.sayBars(what, s, bars, waits)
 	}
+}
+
+// shortNames says 48449815… for 48449815-0866-4aa0-accb-ec613457ac00.
+func shortNames(s rotation.Status) *strings.Replacer {
+	var names []string
+	for _, m := range s.Members {
+		if len(m.Identity.ID) > 12 {
+			names = append(names, m.Identity.ID, m.Identity.ID[:8]+"…")
+		}
+	}
+	return strings.NewReplacer(names...)
 }
 
 func (d *display) emitProgress(what string, s rotation.Status, bars []bar, waits string) {
@@ -166,7 +177,7 @@ func (d *display) sayBars(what string, s rotation.Status, bars []bar, waits stri
 		said += fmt.Sprintf("  %s %d/%d", b.name, b.done, b.of)
 	}
 	if waits != "" {
-		said += "  waits: " + clip(waits, 100)
+		said += "  waits: " + waits
 	}
 	if said != d.said {
 		d.said = said

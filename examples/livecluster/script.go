@@ -107,7 +107,7 @@ func (s *story) renew(ctx context.Context, what string, ids ...fingerprint.Ident
 	}
 	old := make(map[fingerprint.Identity]fingerprint.Certificate)
 	for _, m := range before.Members {
-		old[m.Identity] = m.Report.Leaf
+		old[m.Identity] = m.Leaf
 	}
 	if len(ids) == 0 {
 		for id := range old {
@@ -122,7 +122,7 @@ func (s *story) renew(ctx context.Context, what string, ids ...fingerprint.Ident
 		done := 0
 		for _, id := range ids {
 			for _, m := range now.Members {
-				if m.Identity == id && m.Report.Leaf != old[id] {
+				if m.Identity == id && m.Report != nil && m.Report.Leaf == m.Leaf && m.Leaf != old[id] {
 					done++
 				}
 			}
@@ -139,8 +139,13 @@ func (s *story) rollover(ctx context.Context, algorithm keystore.Algorithm, trou
 	if err != nil {
 		return err
 	}
-	to := status.State.Generations + 1
-	what := fmt.Sprintf("root g%d → g%d (%s)", status.State.Signer, to, algorithm)
+	plan, err := status.Plan(algorithm, time.Now())
+	if err != nil {
+		return err
+	}
+	to := plan.To
+	what := fmt.Sprintf("root g%d → g%d (%s)", plan.From, to, algorithm)
+	s.show.note("plan", fmt.Sprintf("%s: %d leaves will be replaced, %d members would block", what, plan.Leaves, len(plan.Blockers)))
 	if err := s.ca.Rollover(ctx, algorithm); err != nil {
 		return err
 	}
@@ -151,12 +156,13 @@ func (s *story) rollover(ctx context.Context, algorithm keystore.Algorithm, trou
 	started := false
 	err = s.until(ctx, func(now rotation.Status) bool {
 		s.drawing.phase(string(now.State.Phase))
-		s.show.progress(what, now, rolloverBars(now, to)...)
+		confirmed, leaves := rolloverBars(now, to)
+		s.show.progress(what, now, confirmed, leaves)
 		if trouble && !started && now.State.Phase != verify.Settled {
 			started = true
 			go func() { troubled <- s.trouble(ctx) }()
 		}
-		return now.State.Phase == verify.Settled && now.State.Signer == to
+		return now.State.Phase == verify.Settled && now.State.Signer == to && confirmed.done == confirmed.of
 	})
 	if err != nil {
 		return err
@@ -173,8 +179,8 @@ func (s *story) rollover(ctx context.Context, algorithm keystore.Algorithm, trou
 }
 
 // rolloverBars are the two: who trusts the state in force, and who serves a leaf of the new root.
-func rolloverBars(now rotation.Status, to int) []bar {
-	confirmed, leaves := bar{name: "confirmed"}, bar{name: fmt.Sprintf("leaves of g%d", to)}
+func rolloverBars(now rotation.Status, to int) (confirmed, leaves bar) {
+	confirmed, leaves = bar{name: "confirmed"}, bar{name: fmt.Sprintf("leaves of g%d", to)}
 	root, _ := now.State.Root(to)
 	for _, m := range now.Members {
 		confirmed.of++
@@ -189,7 +195,7 @@ func rolloverBars(now rotation.Status, to int) []bar {
 			leaves.done++
 		}
 	}
-	return []bar{confirmed, leaves}
+	return confirmed, leaves
 }
 
 // trouble kills a node and then the CA daemon, and brings both back.

@@ -53,9 +53,9 @@ func Example() {
 	peer, err := live.PeerOf(conn.ConnectionState())
 	fmt.Println(peer.Identity, err)
 	fmt.Println(live.UrgencyOf(l.Identity(), l.Leaf(), time.Now()), l.RenewAt().Equal(live.RenewalMoment(l.Identity(), l.Leaf())))
-	fmt.Println(len(l.Presented()), len(l.Proven(time.Now())), len(l.Refusals()), l.Credentials().Bundle.Phase)
+	fmt.Println(len(l.Presented()), len(l.Proven(time.Now())), len(l.Refusals()), l.Credentials().Bundle.Phase, l.Self().Key == peer.Key)
 	// Output:
 	// spiffe://prod.example/node/octopus <nil>
 	// normal true
-	// 1 1 0 settled
+	// 1 1 0 settled true
 }

@@ -153,6 +153,42 @@ func TestResumption(t *testing.T) {
 	}
 }
 
+// B67: a session that was made under a root is not resumed after the root was dropped, though the ticket is good.
+func TestResumptionAfterDrop(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.live(fingerprint.Node, "a", w.state(1, 1)), w.live(fingerprint.Node, "b", w.state(1, 1))
+	nodes := verify.AnyOf(fingerprint.Node)
+	client, server := a.ClientConfig(nodes), b.ServerConfig(nodes)
+	client.SessionTicketsDisabled, server.SessionTicketsDisabled = false, false
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	client.ServerName = "b"
+	// Only the server's judgement is wanted: the client would refuse b's new leaf too.
+	client.VerifyConnection = nil
+	address := serveTLS(t, server)
+	for i := range 2 {
+		conn, err := talk(address, client)
+		if err != nil || conn.ConnectionState().DidResume != (i == 1) {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		conn.Close()
+	}
+	heard := make(chan *verify.Refusal, 4)
+	b.OnRefusal(func(r *verify.Refusal) { heard <- r })
+	for _, c := range []live.Credentials{w.credentials(fingerprint.Node, "b", w.state(3, 1, 2)), w.credentials(fingerprint.Node, "b", w.state(4, 2))} {
+		changed := b.Changed()
+		if err := b.Install(c); err != nil {
+			t.Fatal(err)
+		}
+		<-changed // B68: whoever watches hears of each swap
+	}
+	if conn, err := talk(address, client); err == nil {
+		t.Fatalf("a leaf of the dropped root got in; resumed: %t", conn.ConnectionState().DidResume)
+	}
+	if r := <-heard; !r.Reason.Trust() {
+		t.Errorf("refused for %v", r)
+	}
+}
+
 // A83, B60, B61, B64, B65: leaf and trust are swapped under handshakes that never stop, through a whole rollover, with
 // configurations that were made once; none fails, and at the end the new leaf is presented.
 func TestSwapUnderHandshakes(t *testing.T) {
@@ -160,7 +196,6 @@ func TestSwapUnderHandshakes(t *testing.T) {
 	both := w.state(2, 1, 2)
 	trust := both.Clone()
 	trust.Phase, trust.Signer = verify.Trust, 1
-	both.Clone()
 	steps := []func(name string) live.Credentials{
 		func(name string) live.Credentials { return w.credentials(fingerprint.Node, name, reparse(t, trust)) },
 		func(name string) live.Credentials { return w.credentials(fingerprint.Node, name, w.state(3, 1, 2), 1) },

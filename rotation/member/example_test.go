@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"
@@ -154,10 +155,26 @@ func Example_operator() {
 	cluster, address := runCA(ctx, path)
 	node := runNode(ctx, path, "a", cluster, address)
 
+	s, err := cluster.Status(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	plan, err := s.Plan(keystore.Ed25519, time.Now())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("root g%d to g%d (%s): %d leaves, %d in the way\n", plan.From, plan.To, plan.Algorithm, plan.Leaves, len(plan.Blockers))
 	if err := cluster.Rollover(ctx, keystore.Ed25519); err != nil {
 		log.Fatal(err)
 	}
-	wait(ctx, cluster, func(s rotation.Status) bool { return s.State.Phase == verify.Settled && s.State.Signer == 2 })
+	s = wait(ctx, cluster, func(s rotation.Status) bool { return s.State.Phase == verify.Settled && s.State.Signer == 2 })
+	roots, err := s.Roots()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range roots {
+		fmt.Printf("root g%d is %s, %d leaves\n", r.Generation, r.Duty, r.Leaves)
+	}
 	fmt.Println("rollback:", cluster.Rollback(ctx))
 	fmt.Println("forward:", cluster.Forward(ctx))
 
@@ -171,6 +188,8 @@ func Example_operator() {
 	}
 	fmt.Println("remove:", cluster.Remove(ctx, node.Identity(), "it is replaced by another machine"))
 	// Output:
+	// root g1 to g2 (ed25519): 2 leaves, 0 in the way
+	// root g2 is signing, 2 leaves
 	// rollback: rotation: rollback: no rollover is running
 	// forward: rotation: forward: no rollover is running
 	// asked to renew: 2 <nil>
@@ -178,14 +197,14 @@ func Example_operator() {
 }
 
 // wait looks at the status until it is as wanted. Blockers say who is waited for.
-func wait(ctx context.Context, cluster *rotation.Cluster, wanted func(rotation.Status) bool) {
+func wait(ctx context.Context, cluster *rotation.Cluster, wanted func(rotation.Status) bool) rotation.Status {
 	for {
 		s, err := cluster.Status(ctx)
 		if err != nil {
 			log.Fatal(err)
 		}
 		if wanted(s) {
-			return
+			return s
 		}
 	}
 }

@@ -216,7 +216,13 @@ func (f *follower) pause(err error) time.Duration {
 	if f.rekey {
 		return f.backoff()
 	}
-	return max(0, min(clockPoll, time.Until(f.renewAt())))
+	return nextLook(time.Now(), f.renewAt())
+}
+
+// nextLook is how long to wait for the renewal's moment. The wait is short, and the moment is held against the wall
+// clock after each: a machine that slept, or whose clock was set, renews a minute after it is back at the latest.
+func nextLook(now, renewAt time.Time) time.Duration {
+	return max(0, min(clockPoll, renewAt.Sub(now)))
 }
 
 func (f *follower) backoff() time.Duration {

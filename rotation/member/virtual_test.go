@@ -262,11 +262,37 @@ func (v *virtual) rollover(algorithm keystore.Algorithm, generation int) {
 		if denied := v.refused(); len(denied) > 0 {
 			v.t.Fatalf("in rollover to g%d, %s: %v", generation, s.State.Phase, denied[0].Refusal)
 		}
+		v.duties(s)
 		if s.State.Signer == generation && s.State.Phase == verify.Settled {
 			v.noOldWithNew(s.State)
 			return
 		}
 		time.Sleep(time.Second)
+	}
+}
+
+// duties: every trusted root is listed with what it is there for, and each member's leaf is of one of them (A5, A6).
+func (v *virtual) duties(s rotation.Status) {
+	v.t.Helper()
+	want := map[verify.Phase][]rotation.Duty{
+		verify.Settled: {rotation.Signing},
+		verify.Trust:   {rotation.Signing, rotation.Coming},
+		verify.Switch:  {rotation.Retiring, rotation.Signing},
+		verify.Drop:    {rotation.Signing},
+	}[s.State.Phase]
+	roots, err := s.Roots()
+	if err != nil || len(roots) != len(want) {
+		v.t.Fatalf("%s: %d roots, %v", s.State.Phase, len(roots), err)
+	}
+	leaves := 0
+	for i, r := range roots {
+		leaves += r.Leaves
+		if r.Duty != want[i] {
+			v.t.Errorf("%s: root g%d is %s, want %s", s.State.Phase, r.Generation, r.Duty, want[i])
+		}
+	}
+	if leaves != len(v.members) {
+		v.t.Errorf("%s: %d leaves of %d members", s.State.Phase, leaves, len(v.members))
 	}
 }
 
