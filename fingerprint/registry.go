@@ -169,7 +169,7 @@ func (v Verdict) String() string {
 // Check judges a member that holds key, by the rule of its role: any rule but Open is taken for Listed. Under either a
 // revoked member is refused, and so is a key that stands in another member's entry, a tombstone included: who took a
 // removed member's key cannot come back under another name. A member's own entry under another key is no refusal where
-// the rule is Open. It allocates nothing, and a caller has shown already that the peer holds the key.
+// the rule is Open. It allocates nothing. That the peer holds the key is for the handshake to show.
 func (r *Registry) Check(member Identity, key Key, rule Rule) Verdict {
 	var mine int32 = -1
 	if r != nil {

@@ -129,14 +129,15 @@ func rootName(s *verify.Bundle, key fingerprint.Key) string {
 }
 
 // refusals are those between m and another member that counts, since the state in force went live: trust differs
-// somewhere, whatever was confirmed.
+// somewhere, whatever was confirmed. Only the leaf that the other serves counts: a stranger can present a leaf with any
+// name in it, and on a resumed session an old one is presented.
 func refusals(v View, m Member) (between []verify.Refused) {
 	if !counted(v, m) || !confirmed(v, m) {
 		return nil
 	}
 	for _, r := range m.Report.Refusals {
 		i := slices.IndexFunc(v.Members, func(x Member) bool { return x.Identity == r.Peer })
-		if r.Reason.Trust() && i >= 0 && counted(v, v.Members[i]) {
+		if r.Reason.Trust() && i >= 0 && counted(v, v.Members[i]) && r.Leaf == v.Members[i].Report.Leaf {
 			between = append(between, r)
 		}
 	}

@@ -132,8 +132,9 @@ func TestHistory(t *testing.T) {
 	h.blocked("b:refusing")
 	h.report('b', 2, func(r *verify.Report) {
 		r.Refusals = []verify.Refused{
-			{Peer: identities[0], Reason: verify.WrongMember},   // a wrong number dialled
-			{Peer: identities[3], Reason: verify.UnknownIssuer}, // nobody that counts
+			{Peer: identities[0], Reason: verify.WrongMember},                                     // a wrong number dialled
+			{Peer: identities[3], Reason: verify.UnknownIssuer},                                   // nobody that counts
+			{Peer: identities[0], Reason: verify.UnknownIssuer, Leaf: fingerprint.Certificate{7}}, // a stranger under its name
 		}
 	})
 	h.take(verify.Drop)

@@ -239,6 +239,13 @@ func (b *Bundle) IssuerOf(chain [][]byte) (fingerprint.Key, error) {
 	return fingerprint.Key{}, fmt.Errorf("verify: chain: %w", err)
 }
 
+// carries says whether c stands in the state as a root's certificate or bridge.
+func (b *Bundle) carries(c *x509.Certificate) bool {
+	return slices.ContainsFunc(b.Roots, func(r Root) bool {
+		return bytes.Equal(c.Raw, r.Bridge) || bytes.Equal(c.Raw, r.Certificate)
+	})
+}
+
 // signedBy finds the trusted root that signed c.
 func (b *Bundle) signedBy(c *x509.Certificate) (fingerprint.Key, bool) {
 	for _, r := range b.Roots {

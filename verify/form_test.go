@@ -127,7 +127,7 @@ func TestIntermediates(t *testing.T) {
 		{"ended", linkKey, func(c, _ *x509.Certificate) { c.NotAfter = w.now.Add(-time.Second) }, verify.Expired, `"link"`},
 		{"not begun", linkKey, func(c, _ *x509.Certificate) { c.NotBefore = w.now.Add(time.Minute) }, verify.NotYetValid, `"link"`},
 		{"not a CA", linkKey, func(c, _ *x509.Certificate) { c.IsCA = false }, verify.UnknownIssuer, "leaf"},
-		{"with the leaf's key", leafKey, func(_, _ *x509.Certificate) {}, verify.KeyOfAnother, "leaf"},
+		{"with the leaf's key", leafKey, func(_, _ *x509.Certificate) {}, verify.MalformedChain, "leaf"},
 		{"of another key identifier than the leaf names", linkKey, func(_, leaf *x509.Certificate) { leaf.AuthorityKeyId = []byte("another") }, verify.UnknownIssuer, "issuer 1"},
 		{"that the leaf names by no key identifier", linkKey, func(c, _ *x509.Certificate) { c.SubjectKeyId = nil }, verify.MalformedLeaf, "leaf"},
 	} {
@@ -251,13 +251,31 @@ func TestRefusalIsReadable(t *testing.T) {
 	if strings.Contains(line, "\n") || len(line) > 600 {
 		t.Errorf("a stranger writes our log: %q", line)
 	}
+
+	// x509's own error names an issuer that was tried: a presented certificate with a name of any length.
+	named := func() (*x509.Certificate, crypto.Signer) {
+		key := newKey(t, keystore.P256)
+		c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "evil\n" + strings.Repeat("!", 100_000)},
+			NotBefore: w.now, NotAfter: w.now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, PublicKey: key.Public()}
+		return sign(t, c, c, key), key
+	}
+	issuer, _ := named()
+	other, otherKey := named()
+	leaf = sign(t, w.template(newKey(t, keystore.P256).Public()), other, otherKey)
+	_, err = w.verifier(w.bundle(1), nil).Peer([]*x509.Certificate{leaf, issuer}, verify.Server, anyone, w.now)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	if line := err.Error(); strings.Contains(line, "\n") || len(line) > 1500 {
+		t.Errorf("a stranger writes our log: %d bytes", len(line))
+	}
 }
 
 // A131: what stops a rollover is what the CA's own steps could have caused, not a wrong address or clock.
 func TestTrustReasons(t *testing.T) {
 	for r, want := range map[verify.Reason]bool{
 		verify.UnknownIssuer: true, verify.RetiredIssuer: true, verify.NotInRegistry: true, verify.KeyNotRegistered: true,
-		verify.KeyOfAnother: true, verify.WeakKey: true, verify.TooManyCerts: true,
+		verify.KeyOfAnother: true, verify.MalformedChain: false, verify.WeakKey: true, verify.TooManyCerts: true,
 		verify.WrongMember: false, verify.WrongRole: false, verify.WrongCluster: false, verify.WrongHost: false,
 		verify.Expired: false, verify.NotYetValid: false, verify.MemberRevoked: false, verify.NoCertificate: false,
 	} {

@@ -61,7 +61,7 @@ func (j *judgement) complete(r *Refusal) *Refusal {
 func (j *judgement) identity() *Refusal {
 	id, err := ca.IdentityOf(j.leaf)
 	if err != nil {
-		return &Refusal{Reason: MalformedLeaf, Peer: quote(j.leaf.Subject.CommonName), Field: "URI SAN", Detail: err.Error(), Remedy: "present a member's certificate"}
+		return &Refusal{Reason: MalformedLeaf, Peer: quote(j.leaf.Subject.CommonName), Field: "URI SAN", Detail: brief(err), Remedy: "present a member's certificate"}
 	}
 	j.found.peer.Identity = id
 	j.found.peer.Leaf = fingerprint.OfCertificate(j.leaf.Raw)
@@ -104,7 +104,10 @@ func (j *judgement) key() *Refusal {
 		return &Refusal{Reason: WeakKey, Field: "public key", Detail: err.Error(), Remedy: "re-key the member with an accepted algorithm"}
 	}
 	of := func(c *x509.Certificate) bool { return ca.KeyOf(c) == j.found.peer.Key }
-	if j.notLeaf[j.found.peer.Key] || slices.ContainsFunc(j.presented, of) {
+	if slices.ContainsFunc(j.presented, of) {
+		return &Refusal{Reason: MalformedChain, Field: "public key", Detail: "a certificate beside the leaf carries the leaf's own key", Remedy: "present the leaf and what leads to the root only"}
+	}
+	if j.notLeaf[j.found.peer.Key] {
 		return &Refusal{Reason: KeyOfAnother, Field: "public key", Detail: "it is a CA's or a document signer's key", Remedy: "re-key the member, and find out who served with that key"}
 	}
 	return nil
@@ -220,7 +223,7 @@ func (j *judgement) noChain(err error, retired bool) *Refusal {
 		}
 	}
 	return &Refusal{Reason: UnknownIssuer, Field: "issuer",
-		Detail: fmt.Sprintf("%s leads to no trusted root; state %v trusts %s (%v)", quote(j.leaf.Issuer.CommonName), j.bundle.Version, j.rootNames(), err),
+		Detail: fmt.Sprintf("%s leads to no trusted root; state %v trusts %s (%s)", quote(j.leaf.Issuer.CommonName), j.bundle.Version, j.rootNames(), brief(err)),
 		Remedy: "compare the trust states of both sides"}
 }
 
@@ -259,6 +262,9 @@ func (j *judgement) accept(chain []*x509.Certificate) *Refusal {
 		}
 	}
 	j.found.peer.Issuer, j.found.sides = ca.KeyOf(chain[len(chain)-1]), may
+	j.found.familiar = !slices.ContainsFunc(j.presented, func(c *x509.Certificate) bool {
+		return !slices.ContainsFunc(chain, c.Equal) && !j.bundle.carries(c)
+	})
 	return nil
 }
 

@@ -14,8 +14,11 @@ const (
 	maxDebts         = 1024
 	maxIntermediates = 4 // presented: a chain of one bridge and one intermediate needs two
 	maxCertificate   = 16 << 10
-	maxRemembered    = 8192 // accepted peers that one Verifier remembers: about 1 KiB each
+	maxRemembered    = 8192 // accepted peers that one Verifier remembers: about 1 KiB each, and at most
 	maxQuoted        = 128  // bytes of what a peer says of itself, in an error
+	maxBrief         = 512  // bytes of another package's error
+
+	maxRememberedChain = 8 << 10 // bytes of such a peer's certificates
 
 	// maxSkew is how far ahead of a member's clock a document may have been issued. One from further ahead is refused,
 	// not obeyed: one wrong CA clock must not age the whole cluster.

@@ -25,6 +25,7 @@ type accepted struct {
 	peer      Peer
 	notBefore time.Time // the last on the chain to begin
 	sides     sides
+	familiar  bool // every certificate is one that this cluster's CA signed: see remember
 }
 
 // sides are the parts that a peer may play.
@@ -63,8 +64,17 @@ func (m *memory) recall(presented []*x509.Certificate) *accepted {
 	return a
 }
 
-// remember makes room by forgetting somebody at random: whoever is forgotten costs one signature check.
+// remember makes room by forgetting somebody at random: whoever is forgotten costs one signature check. A chain with
+// strange certificates beside it is good, and not remembered: in a handshake peers are judged before they have
+// shown that they hold the leaf's key, so anybody could fill the memory with a leaf that he saw and junk behind it.
 func (m *memory) remember(presented []*x509.Certificate, a *accepted) {
+	size := 0
+	for _, c := range presented {
+		size += len(c.Raw)
+	}
+	if !a.familiar || size > maxRememberedChain {
+		return
+	}
 	for _, c := range presented {
 		a.presented = append(a.presented, bytes.Clone(c.Raw))
 	}

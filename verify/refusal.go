@@ -3,6 +3,8 @@ package verify
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Side is the part that the judged peer plays in a connection.
@@ -34,6 +36,7 @@ const (
 	WrongHost        Reason = "wrong-host"
 	WeakKey          Reason = "weak-key"
 	NotInRegistry    Reason = "not-in-registry"
+	MalformedChain   Reason = "malformed-chain"
 	KeyOfAnother     Reason = "key-of-another"
 	KeyNotRegistered Reason = "key-not-registered"
 	MemberRevoked    Reason = "revoked"
@@ -45,7 +48,7 @@ type Refusal struct {
 	Reason      Reason
 	Side        Side   // the part that the refused peer played
 	Peer        string // what the peer claims to be, as far as it could be read
-	Certificate string // "leaf", "intermediate 1", …: which presented certificate
+	Certificate string // "leaf", "issuer 1" (of the leaf), …, or "chain"
 	Field       string // "URI SAN", "not after", …
 	Detail      string // expected and actual
 	Remedy      string // what to do
@@ -78,6 +81,20 @@ func (r *Refusal) Error() string {
 		s += "; " + r.Remedy
 	}
 	return s
+}
+
+// brief keeps an error of another package, which may quote what a stranger sent, to a line of a log.
+func brief(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "")
+	if len(text) > maxBrief {
+		text = strings.ToValidUTF8(text[:maxBrief], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
 }
 
 // quote makes a stranger's words fit to stand in one line of a log.

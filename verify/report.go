@@ -40,10 +40,12 @@ type Report struct {
 	Clock      time.Time               `json:"clock"`
 }
 
-// Refused is one peer that the member refused, or that refused it.
+// Refused is a peer that the member refused. A leaf is refused before its holder has shown that he has its key, and
+// anybody can make one with any name in it: the entry speaks of the peer only if the leaf is the peer's.
 type Refused struct {
-	Peer   fingerprint.Identity `json:"peer"`
-	Reason Reason               `json:"reason"`
+	Peer   fingerprint.Identity    `json:"peer"`
+	Leaf   fingerprint.Certificate `json:"leaf"`
+	Reason Reason                  `json:"reason"`
 }
 
 // SignReport signs a report with the key that the member serves with. The error is that of the key, or wraps ErrReport

@@ -386,6 +386,31 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// Peers are judged before they have shown that they hold the leaf's key, so what anybody can present is not kept:
+// somebody's leaf with junk behind it is accepted, since the leaf is good, and forgotten.
+func TestJunkIsNotRemembered(t *testing.T) {
+	w := newWorld(t, 2)
+	v := w.verifier(w.bundle(1), nil)
+	id := w.member(fingerprint.Node, "a")
+	leaf := w.issue(1, id, newKey(t, keystore.P256), w.now)
+	for _, row := range []struct {
+		chain []*x509.Certificate
+		want  int
+	}{
+		{[]*x509.Certificate{leaf, w.issue(1, w.member(fingerprint.Node, "b"), newKey(t, keystore.P256), w.now)}, 0},
+		{[]*x509.Certificate{leaf, w.roots[1].Certificate()}, 0},
+		{[]*x509.Certificate{leaf}, 1},
+		{[]*x509.Certificate{w.issue(2, id, newKey(t, keystore.P256), w.now), w.bridges[0]}, 2},
+	} {
+		if _, err := v.Peer(row.chain, verify.Client, verify.Member(id), w.now); err != nil {
+			t.Fatal(err)
+		}
+		if n := v.Remembered(); n != row.want {
+			t.Errorf("%d certificates: remembers %d, want %d", len(row.chain), n, row.want)
+		}
+	}
+}
+
 // DESIGN §9: a peer that was seen before is authorised without an allocation, with a bridge beside its leaf too.
 func TestSeenPeerAllocatesNothing(t *testing.T) {
 	w := newWorld(t, 2)

@@ -54,7 +54,11 @@ func (l *Live) ClientConfig(expect verify.Expect) *tls.Config {
 func (l *Live) Check(cs tls.ConnectionState, side verify.Side, expect verify.Expect) error {
 	_, err := l.now.Load().verifier.Peer(cs.PeerCertificates, side, expect, time.Now())
 	if err != nil {
-		l.noteRefusal(err)
+		var leaf fingerprint.Certificate
+		if len(cs.PeerCertificates) > 0 {
+			leaf = fingerprint.OfCertificate(cs.PeerCertificates[0].Raw)
+		}
+		l.noteRefusal(err, leaf)
 	}
 	return err
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/clusterca/clusterca/verify"
 )
 
-// Refusals returns whom the daemon refused since the present trust state went live, once for each peer and reason, and
-// at most 64: for the report. A peer that could not be named is not in it.
+// Refusals returns whom the daemon refused since the present trust state went live, once for each leaf and reason, the
+// last 64: for the report. A peer that could not be named is not in it.
 func (l *Live) Refusals() []verify.Refused {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -24,7 +24,9 @@ func (l *Live) OnRefusal(hear func(*verify.Refusal)) {
 	l.onRefuse = hear
 }
 
-func (l *Live) noteRefusal(err error) {
+// noteRefusal keeps the newest: anybody can be refused under any name, as often as he likes, while two members that
+// really differ refuse each other again and again.
+func (l *Live) noteRefusal(err error, leaf fingerprint.Certificate) {
 	var refusal *verify.Refusal
 	if !errors.As(err, &refusal) {
 		return
@@ -32,9 +34,9 @@ func (l *Live) noteRefusal(err error) {
 	l.mu.Lock()
 	hear := l.onRefuse
 	peer, err := fingerprint.ParseIdentity(refusal.Peer)
-	noted := verify.Refused{Peer: peer, Reason: refusal.Reason}
-	if err == nil && len(l.refusals) < maxRefusals && !slices.Contains(l.refusals, noted) {
-		l.refusals = append(l.refusals, noted)
+	noted := verify.Refused{Peer: peer, Leaf: leaf, Reason: refusal.Reason}
+	if err == nil && !slices.Contains(l.refusals, noted) {
+		l.refusals = append(l.refusals[max(0, len(l.refusals)+1-maxRefusals):], noted)
 	}
 	l.mu.Unlock()
 	if hear != nil {

@@ -216,13 +216,17 @@ func (f *follower) pause(err error) time.Duration {
 	if f.rekey {
 		return f.backoff()
 	}
-	return nextLook(time.Now(), f.renewAt())
+	look := clockPoll
+	if f.live.Credentials().Bundle.Phase != verify.Settled {
+		look = refusalPoll
+	}
+	return nextLook(look, time.Now(), f.renewAt())
 }
 
 // nextLook is how long to wait for the renewal's moment. The wait is short, and the moment is held against the wall
 // clock after each: a machine that slept, or whose clock was set, renews a minute after it is back at the latest.
-func nextLook(now, renewAt time.Time) time.Duration {
-	return max(0, min(clockPoll, renewAt.Sub(now)))
+func nextLook(look time.Duration, now, renewAt time.Time) time.Duration {
+	return max(0, min(look, renewAt.Sub(now)))
 }
 
 func (f *follower) backoff() time.Duration {

@@ -18,7 +18,7 @@ func TestWallClockIsLookedAt(t *testing.T) {
 		{12 * time.Hour, clockPoll},
 		{30 * 24 * time.Hour, clockPoll}, // the clock was set back
 	} {
-		if got := nextLook(now, now.Add(test.until)); got != test.want {
+		if got := nextLook(clockPoll, now, now.Add(test.until)); got != test.want {
 			t.Errorf("renewal in %s: looks again after %s, want %s", test.until, got, test.want)
 		}
 	}
