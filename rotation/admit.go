@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"crypto"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,7 +62,8 @@ func parseKey(csr []byte, member fingerprint.Identity) (crypto.PublicKey, finger
 
 // Admit makes a new member and answers with its first certificate. Who is admitted is the caller's decision. An admit
 // that was killed is finished by calling it again with the same keys; a member that exists with another key is refused
-// with an error that wraps fs.ErrExist, a key that any other member has or had with ErrKeyInUse.
+// with an error that wraps fs.ErrExist, unless it never reported and its first leaf has ended or was of a root that was
+// dropped; a key that any other member has or had is refused with ErrKeyInUse.
 func (c *Cluster) Admit(ctx context.Context, r Request) (Answer, error) {
 	answer, err := c.admit(ctx, r)
 	if err != nil {
@@ -131,7 +133,7 @@ func controls(b *verify.Bundle, member fingerprint.Identity, keys requestKeys) b
 // enrol records the member, then reads the state, then issues. In this order the driver either sees the record
 // before its next step or has committed the step before the state is read here: no joiner is left behind.
 func (c *Cluster) enrol(ctx context.Context, id fingerprint.ClusterID, r Request, keys requestKeys) (Answer, error) {
-	if err := c.unusedKey(ctx, r.Member, keys); err != nil {
+	if err := c.claimAll(ctx, r.Member, keys); err != nil {
 		return Answer{}, err
 	}
 	record := Member{Identity: r.Member, Hosts: r.Hosts, Current: keys.memberKey}
@@ -141,7 +143,7 @@ func (c *Cluster) enrol(ctx context.Context, id fingerprint.ClusterID, r Request
 	}
 	_, err = c.cfg.Store.Replace(ctx, memberKey(r.Member), 0, value)
 	if errors.Is(err, keystore.ErrConflict) {
-		err = c.sameMember(ctx, record)
+		err = c.sameMember(ctx, record, time.Now())
 	}
 	if err != nil {
 		return Answer{}, err
@@ -150,7 +152,7 @@ func (c *Cluster) enrol(ctx context.Context, id fingerprint.ClusterID, r Request
 	if err != nil {
 		return Answer{}, err
 	}
-	chain, err := c.issue(ctx, held.bundle, r.Member, keys.member, func(m Member) (Member, error) { return m, nil })
+	chain, err := c.issue(ctx, held.bundle, r.Member, keys.member, func(m Member) (Member, error) { return m, m.admits(keys.memberKey) })
 	if err != nil {
 		return Answer{}, err
 	}
@@ -158,65 +160,62 @@ func (c *Cluster) enrol(ctx context.Context, id fingerprint.ClusterID, r Request
 	return Answer{Chain: chain, State: held.payload}, nil
 }
 
-func (c *Cluster) sameMember(ctx context.Context, want Member) error {
-	m, _, err := c.member(ctx, want.Identity)
-	if err != nil {
-		return err
-	}
-	if m.Revoked != nil {
-		return ErrRevoked
-	}
-	if m.Current != want.Current {
-		return fmt.Errorf("it is a member already, with key %s: %w", m.Current.Short(), fs.ErrExist)
-	}
-	return nil
-}
-
-// unusedKey refuses a key that another member, a removed one included, or the CA has or had.
-func (c *Cluster) unusedKey(ctx context.Context, id fingerprint.Identity, keys requestKeys) error {
-	members, err := c.members(ctx)
-	if err != nil {
-		return err
-	}
-	for _, m := range members {
-		if m.Identity == id {
-			continue
-		}
-		for _, k := range []fingerprint.Key{keys.memberKey, keys.documentKey} {
-			if !k.IsZero() && (k == m.Current || k == m.Next) {
-				return fmt.Errorf("key %s belongs to %q: %w", k.Short(), m.Identity, ErrKeyInUse)
-			}
-		}
-	}
+// sameMember finishes an admit that was begun. A member that never came to life, and whose first leaf nobody accepts any
+// more, may come with another key: its machine was lost, or slept through a rollover, before it started.
+func (c *Cluster) sameMember(ctx context.Context, want Member, now time.Time) error {
 	held, err := c.load(ctx)
-	if errors.Is(err, ErrNoCluster) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
-	if owner := caKeyOwner(held.bundle, keys.memberKey); owner != "" {
-		return fmt.Errorf("key %s is %s: %w", keys.memberKey.Short(), owner, ErrKeyInUse)
-	}
-	return nil
+	_, err = c.update(ctx, want.Identity, func(m Member) (Member, error) {
+		accepted := now.Before(m.NotAfter) && slices.ContainsFunc(held.bundle.Roots, func(r verify.Root) bool { return r.Key == m.Issuer })
+		switch {
+		case m.Revoked != nil:
+			return m, ErrRevoked
+		case m.Current == want.Current:
+			return m, nil
+		case m.Report != nil || accepted || m.Identity.Role == fingerprint.Control:
+			return m, fmt.Errorf("it is a member already, with key %s: %w", m.Current.Short(), fs.ErrExist)
+		}
+		return want, nil
+	})
+	return err
 }
 
-// caKeyOwner says which key of the CA k is: a root's, a retired root's or a document signer's; "" for none.
-func caKeyOwner(b *verify.Bundle, k fingerprint.Key) string {
-	if slices.Contains(b.Retired, k) {
-		return "that of a retired root"
+const keysPrefix = "keys/"
+
+// claim gives a key an owner for ever: the record is created before the key is used and never removed, so that of two
+// members that come with one key at the same moment one is refused, and so is whoever comes with a key that a
+// member, a removed one included, had before, or with a root's. A member's document signer is an owner of its own.
+func (c *Cluster) claim(ctx context.Context, owner string, key fingerprint.Key) error {
+	held, err := c.load(ctx)
+	if err != nil && !errors.Is(err, ErrNoCluster) {
+		return err
 	}
-	for _, r := range b.Roots {
-		if r.Key == k {
-			return "that of a root"
-		}
+	if err == nil && rootKnown(held.bundle, key) {
+		return fmt.Errorf("key %s is a root's: %w", key.Short(), ErrKeyInUse)
 	}
-	for _, x := range b.Control {
-		if x.Document == k {
-			return "that of a document signer"
-		}
+	name := keysPrefix + hex.EncodeToString(key[:])
+	_, err = c.cfg.Store.Replace(ctx, name, 0, []byte(owner))
+	if !errors.Is(err, keystore.ErrConflict) {
+		return err
 	}
-	return ""
+	r, err := c.cfg.Store.Load(ctx, name)
+	if err == nil && string(r.Value) != owner {
+		err = fmt.Errorf("key %s belongs to %q: %w", key.Short(), r.Value, ErrKeyInUse)
+	}
+	return err
+}
+
+func rootKnown(b *verify.Bundle, key fingerprint.Key) bool {
+	return slices.Contains(b.Retired, key) || slices.ContainsFunc(b.Roots, func(r verify.Root) bool { return r.Key == key })
+}
+
+func (c *Cluster) claimAll(ctx context.Context, id fingerprint.Identity, keys requestKeys) error {
+	if err := c.claim(ctx, id.String(), keys.memberKey); err != nil || keys.document == nil {
+		return err
+	}
+	return c.claim(ctx, "documents of "+id.String(), keys.documentKey)
 }
 
 // issue signs a leaf with the root that signs in b, and releases it only when the member's record says so: the record
@@ -233,10 +232,13 @@ func (c *Cluster) issue(ctx context.Context, b *verify.Bundle, id fingerprint.Id
 	}
 	leaf, err := authority.Issue(ca.Request{
 		Cluster: b.Cluster, Identity: id, PublicKey: public, Hosts: m.Hosts,
-		Lifetime: c.cfg.Lifetimes[id.Role], Clamp: true, Now: time.Now(),
+		Lifetime: c.cfg.Lifetimes[id.Role], Backdate: c.cfg.Backdate, Clamp: true, Now: time.Now(),
 	})
 	if err != nil {
 		return nil, err
+	}
+	if leaf.Certificate.NotAfter.Equal(leaf.Issuer.NotAfter) {
+		c.cfg.Log.Warn("leaf ends with its issuer: replace the root", "member", id, "ends", leaf.Issuer.NotAfter, "root", leaf.Issuer.Subject.CommonName)
 	}
 	_, err = c.update(ctx, id, func(m Member) (Member, error) {
 		if m.Revoked != nil {
@@ -267,12 +269,14 @@ func (c *Cluster) Remove(ctx context.Context, id fingerprint.Identity, reason st
 }
 
 func (c *Cluster) remove(ctx context.Context, id fingerprint.Identity, reason string) error {
-	held, err := c.load(ctx)
-	if err != nil {
+	if _, _, err := c.member(ctx, id); err != nil {
 		return err
 	}
-	if len(held.bundle.Control) == 1 && held.bundle.Control[0].Member == id {
-		return ErrLastControl
+	// The trust state first: of two control members that are removed at the same moment, its compare-and-swap lets one
+	// stay. A crash after it leaves a member that nobody accepts, and that a second call removes.
+	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return withoutControl(s, id) })
+	if err != nil {
+		return err
 	}
 	_, err = c.update(ctx, id, func(m Member) (Member, error) {
 		if m.Revoked == nil {
@@ -284,19 +288,20 @@ func (c *Cluster) remove(ctx context.Context, id fingerprint.Identity, reason st
 		return err
 	}
 	c.cfg.Log.Info("member removed", "member", id, "reason", reason)
-	if id.Role != fingerprint.Control {
-		return nil
-	}
-	// A crash here leaves a control member that is revoked but still named by the state; the driver takes it out.
-	return c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return withoutControl(s, id), nil })
+	return nil
 }
 
-// withoutControl returns s without a control member, or nil when it names none such.
-func withoutControl(s *verify.Bundle, id fingerprint.Identity) *verify.Bundle {
-	next := s.Clone()
-	next.Control = slices.DeleteFunc(next.Control, func(x verify.Controller) bool { return x.Member == id })
-	if len(next.Control) == len(s.Control) || len(next.Control) == 0 {
-		return nil
+// withoutControl returns s without a control member, nil when it names none such, and ErrLastControl when nobody would
+// be left.
+func withoutControl(s *verify.Bundle, id fingerprint.Identity) (*verify.Bundle, error) {
+	i := slices.IndexFunc(s.Control, func(x verify.Controller) bool { return x.Member == id })
+	switch {
+	case i < 0:
+		return nil, nil
+	case len(s.Control) == 1:
+		return nil, ErrLastControl
 	}
-	return next
+	next := s.Clone()
+	next.Control = slices.Delete(next.Control, i, i+1)
+	return next, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,12 @@ import (
 type authorities struct {
 	mu    sync.Mutex
 	byKey map[fingerprint.Key]*ca.Authority // guarded by mu
+}
+
+func (a *authorities) forget(key fingerprint.Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.byKey, key)
 }
 
 // authority opens the root of a generation with its key.
@@ -114,6 +121,9 @@ func publicKey(s keystore.Signer) fingerprint.Key {
 // prepare does what the machine asked for: it makes the root of the intent and, for every control member, a
 // certificate of its document signer under that root.
 func (c *Cluster) prepare(ctx context.Context, held *trustRecord, intent *verify.Intent) (*verify.Bundle, error) {
+	if err := forecast(held.bundle, time.Now()); err != nil { // it may have waited since it was asked for
+		return nil, err
+	}
 	before, err := c.authority(ctx, held.bundle, held.bundle.Signer)
 	if err != nil {
 		return nil, err
@@ -161,7 +171,7 @@ func (c *Cluster) destroyRetired(ctx context.Context, b *verify.Bundle) error {
 		return err
 	}
 	for _, label := range labels {
-		if !strings.HasPrefix(label, rootLabelPrefix) {
+		if !strings.HasPrefix(label, rootLabelPrefix) || inUse(b, label) {
 			continue
 		}
 		signer, err := c.cfg.Keys.Open(ctx, label)
@@ -171,9 +181,16 @@ func (c *Cluster) destroyRetired(ctx context.Context, b *verify.Bundle) error {
 		if err := c.cfg.Keys.Delete(ctx, label); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("destroy retired key %q: %w", label, err)
 		}
+		c.roots.forget(publicKey(signer))
 		c.cfg.Log.Info("retired root key destroyed", "label", label)
 	}
 	return nil
+}
+
+// inUse says whether a label is that of a root which the state trusts or is about to make.
+func inUse(b *verify.Bundle, label string) bool {
+	return b.Pending != nil && b.Pending.Label == label ||
+		slices.ContainsFunc(b.Roots, func(r verify.Root) bool { return rootLabel(r.Generation) == label })
 }
 
 // forecast refuses a rollover that stands on something about to end.

@@ -51,15 +51,40 @@ type Renewed struct {
 	Wait  string   `json:"wait,omitempty"`
 }
 
-// State answers with what is newer than what the peer holds. The error wraps ErrUnknownMember or ErrRevoked when the
-// peer has no business here.
-func (d *Daemon) State(ctx context.Context, peer fingerprint.Identity, ask Ask) (News, error) {
-	if err := d.mayAsk(ctx, peer); err != nil {
-		return News{}, fmt.Errorf("rotation: state for %q: %w", peer, err)
+// ErrRefused is wrapped when the peer is turned away, or what it sent is: another CA daemon would say the same. Any
+// other error is the daemon's own trouble, which it logs.
+var ErrRefused = errors.New("refused")
+
+// ErrOldKey says that the key with which the peer connected is its own no more.
+var ErrOldKey = errors.New("key is not, or no longer, the member's: connect with the one that it serves")
+
+// done gives an error of a call its name, and logs those that only this side can do something about.
+func (d *Daemon) done(ctx context.Context, call string, peer verify.Peer, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrUnknownMember), errors.Is(err, ErrRevoked), errors.Is(err, ErrOldKey):
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	case ctx.Err() == nil && !errors.Is(err, ErrRefused):
+		d.cluster.cfg.Log.Warn("call of a member failed", "call", call, "member", peer.Identity, "error", err)
+	}
+	return fmt.Errorf("rotation: %s of %q: %w", call, peer.Identity, err)
+}
+
+// State answers with what is newer than what the peer holds. An error that wraps ErrRefused wraps ErrUnknownMember,
+// ErrRevoked or ErrOldKey too: the peer has no business here.
+func (d *Daemon) State(ctx context.Context, peer verify.Peer, ask Ask) (News, error) {
+	news, err := d.state(ctx, peer, ask)
+	return news, d.done(ctx, "question for the state", peer, err)
+}
+
+func (d *Daemon) state(ctx context.Context, peer verify.Peer, ask Ask) (News, error) {
+	if _, err := d.caller(ctx, peer); err != nil {
+		return News{}, err
 	}
 	if ask.Wait <= 0 || d.now() == nil {
 		if _, err := d.refresh(ctx); err != nil {
-			return News{}, fmt.Errorf("rotation: state for %q: %w", peer, err)
+			return News{}, err
 		}
 	}
 	timeout := time.NewTimer(min(ask.Wait, maxWait))
@@ -68,9 +93,9 @@ func (d *Daemon) State(ctx context.Context, peer fingerprint.Identity, ask Ask) 
 		d.mu.Lock()
 		p, changed := d.published, d.changed
 		d.mu.Unlock()
-		news, err := d.news(ctx, p, peer, ask)
+		news, err := d.news(ctx, p, peer.Identity, ask)
 		if err != nil {
-			return News{}, fmt.Errorf("rotation: state for %q: %w", peer, err)
+			return News{}, err
 		}
 		if len(news.States) > 0 || news.Registry != nil || news.Renew || ask.Wait <= 0 {
 			return news, nil
@@ -85,21 +110,22 @@ func (d *Daemon) State(ctx context.Context, peer fingerprint.Identity, ask Ask) 
 	}
 }
 
-// mayAsk turns away who is not, or no longer, a member. It reads the record itself: a connection may be older than a
-// removal.
-func (d *Daemon) mayAsk(ctx context.Context, peer fingerprint.Identity) error {
-	m, _, err := d.cluster.member(ctx, peer)
-	if err == nil && m.Revoked != nil {
-		err = ErrRevoked
+// caller returns the record of who calls, and turns away who is not, or no longer, a member, and who came with a key
+// that was replaced: its old leaf is good until it ends, and whoever has that key must not renew with it. The
+// record itself is read: a connection may be older than a removal.
+func (d *Daemon) caller(ctx context.Context, peer verify.Peer) (Member, error) {
+	m, _, err := d.cluster.member(ctx, peer.Identity)
+	if err != nil {
+		return Member{}, err
 	}
-	return err
+	return m, m.admits(peer.Key)
 }
 
 func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Identity, ask Ask) (News, error) {
 	var news News
 	current := p.trust.bundle.Version
 	if ask.State.Term != current.Term && !ask.State.IsZero() {
-		return news, fmt.Errorf("you hold state %v of another term than %v", ask.State, current)
+		return news, fmt.Errorf("%w: you hold state %v of another term than %v", ErrRefused, ask.State, current)
 	}
 	from := ask.State.Number
 	for n := from + 1; n <= current.Number && n-from <= maxStates; n++ {
@@ -119,51 +145,14 @@ func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Iden
 
 // Report takes a signed report in. spki is the public key that signed it, which must be one of the member's two. The
 // record is written before the numbers of the answer are read, so that a step which did not count the peer is
-// always visible to it.
-func (d *Daemon) Report(ctx context.Context, peer fingerprint.Identity, spki, envelope []byte) (Ack, error) {
+// always visible to it. An error that wraps ErrRefused says what is wrong with peer or report.
+func (d *Daemon) Report(ctx context.Context, peer verify.Peer, spki, envelope []byte) (Ack, error) {
 	ack, err := d.report(ctx, peer, spki, envelope)
-	if err != nil {
-		return Ack{}, fmt.Errorf("rotation: report of %q: %w", peer, err)
-	}
-	return ack, nil
+	return ack, d.done(ctx, "report", peer, err)
 }
 
-func (d *Daemon) report(ctx context.Context, peer fingerprint.Identity, spki, envelope []byte) (Ack, error) {
-	public, err := parsePublicKey(spki)
-	if err != nil {
-		return Ack{}, err
-	}
-	r, err := verify.OpenReport(envelope, public)
-	if err != nil {
-		return Ack{}, err
-	}
-	if r.Member != peer {
-		return Ack{}, fmt.Errorf("it speaks for %q", r.Member)
-	}
-	key := fingerprint.OfKey(spki)
-	if r.Key != key {
-		return Ack{}, fmt.Errorf("it is signed by key %s and says that %s is served", key.Short(), r.Key.Short())
-	}
-	before, _, err := d.cluster.member(ctx, peer)
-	if err != nil {
-		return Ack{}, err
-	}
-	hold, err := d.hold(ctx, before)
-	if err != nil {
-		return Ack{}, err
-	}
-	if hold != "" {
-		r.Serving = false // it is told to wait, so it does not count yet
-	}
-	_, err = d.cluster.update(ctx, peer, func(m Member) (Member, error) {
-		if m.Revoked != nil {
-			return m, ErrRevoked
-		}
-		if key != m.Current && key != m.Next {
-			return m, fmt.Errorf("key %s is not the member's: current is %s", key.Short(), m.Current.Short())
-		}
-		return observe(m, r)
-	})
+func (d *Daemon) report(ctx context.Context, peer verify.Peer, spki, envelope []byte) (Ack, error) {
+	before, err := d.caller(ctx, peer)
 	if err != nil {
 		return Ack{}, err
 	}
@@ -171,27 +160,75 @@ func (d *Daemon) report(ctx context.Context, peer fingerprint.Identity, spki, en
 	if err != nil {
 		return Ack{}, err
 	}
-	if r.Cluster != held.bundle.Cluster {
-		return Ack{}, fmt.Errorf("it speaks of cluster %s", r.Cluster.UUID)
+	r, err := openReport(held.bundle.Cluster, peer.Identity, spki, envelope)
+	if err != nil {
+		return Ack{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	hold, err := d.hold(ctx, held.bundle, before)
+	if err != nil {
+		return Ack{}, err
+	}
+	if hold != "" {
+		r.Serving = false // it is told to wait, so it does not count yet
+	}
+	_, err = d.cluster.update(ctx, peer.Identity, func(m Member) (Member, error) {
+		if err := errors.Join(m.admits(peer.Key), m.admits(r.Key)); err != nil {
+			return m, err
+		}
+		return observe(m, r)
+	})
+	if err != nil {
+		return Ack{}, err
+	}
+	if held, err = d.cluster.load(ctx); err != nil {
+		return Ack{}, err
 	}
 	registry, _, err := d.cluster.registryRecord(ctx)
 	return Ack{State: held.bundle.Version, Registry: registry.Version, Hold: hold}, err
 }
 
-// hold says why a member of a listed role may not begin to serve: not everybody knows its key yet.
-func (d *Daemon) hold(ctx context.Context, m Member) (string, error) {
-	if m.Identity.Role == fingerprint.Control || m.Report != nil && m.Report.Serving {
+// openReport returns a report that says what it must, by the member itself of itself.
+func openReport(cluster fingerprint.ClusterID, member fingerprint.Identity, spki, envelope []byte) (*verify.Report, error) {
+	public, err := parsePublicKey(spki)
+	if err != nil {
+		return nil, err
+	}
+	r, err := verify.OpenReport(envelope, public)
+	if err != nil {
+		return nil, err
+	}
+	switch key := fingerprint.OfKey(spki); {
+	case r.Cluster != cluster:
+		return nil, fmt.Errorf("it speaks of cluster %s", r.Cluster.UUID)
+	case r.Member != member:
+		return nil, fmt.Errorf("it speaks for %q", r.Member)
+	case r.Key != key:
+		return nil, fmt.Errorf("it is signed by key %s and says that %s is served", key.Short(), r.Key.Short())
+	}
+	return r, nil
+}
+
+// hold says why a member whose role is listed may not begin to serve: not everybody knows its key yet. s is the state
+// in force.
+func (d *Daemon) hold(ctx context.Context, s *verify.Bundle, m Member) (string, error) {
+	if s.RuleFor(m.Identity.Role) == fingerprint.Open || m.Report != nil && m.Report.Serving {
 		return "", nil
 	}
+	return d.unknownTo(ctx, m.Identity)
+}
+
+// unknownTo names somebody who must still learn of a member's newer key; "" when everybody knows it.
+func (d *Daemon) unknownTo(ctx context.Context, id fingerprint.Identity) (string, error) {
 	p, err := d.refresh(ctx)
-	if err != nil || p.trust.bundle.RuleFor(m.Identity.Role) == fingerprint.Open {
+	if err != nil {
 		return "", err
 	}
-	if err := d.noteListed(ctx, p, m.Identity, newer(m)); err != nil {
+	m, err := d.noteListed(ctx, p, id)
+	if err != nil {
 		return "", err
 	}
-	if m, _, err = d.cluster.member(ctx, m.Identity); err != nil {
-		return "", err
+	if m.Listed.IsZero() {
+		return "neither trust state nor registry name the key yet", nil
 	}
 	return firstReason(serveNext(View{p.trust.bundle, p.trust.digest, p.members}, m)), nil
 }
@@ -205,29 +242,25 @@ func firstReason(blockers []Blocker) string {
 
 // Renew issues a leaf of the root that signs now. For a key that is not the member's current one it first lists the
 // key as next, and answers with Wait until everybody who must know it has confirmed that.
-func (d *Daemon) Renew(ctx context.Context, peer fingerprint.Identity, r Renewal) (Renewed, error) {
+// An error that wraps ErrRefused says what is wrong with peer or request; it wraps ErrKeyInUse, ErrReplayed or
+// ErrUnderWay too when that is it.
+func (d *Daemon) Renew(ctx context.Context, peer verify.Peer, r Renewal) (Renewed, error) {
 	renewed, err := d.renew(ctx, peer, r)
-	if err != nil {
-		return Renewed{}, fmt.Errorf("rotation: renew %q: %w", peer, err)
-	}
-	return renewed, nil
+	return renewed, d.done(ctx, "renewal", peer, err)
 }
 
-func (d *Daemon) renew(ctx context.Context, peer fingerprint.Identity, r Renewal) (Renewed, error) {
+func (d *Daemon) renew(ctx context.Context, peer verify.Peer, r Renewal) (Renewed, error) {
 	c := d.cluster
-	public, key, err := parseKey(r.CSR, peer)
+	m, err := d.caller(ctx, peer)
 	if err != nil {
 		return Renewed{}, err
 	}
-	m, _, err := c.member(ctx, peer)
+	public, key, err := parseKey(r.CSR, peer.Identity)
 	if err != nil {
-		return Renewed{}, err
-	}
-	if m.Revoked != nil {
-		return Renewed{}, ErrRevoked
+		return Renewed{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if key != m.Current {
-		if wait, err := d.list(ctx, peer, requestKeys{member: public, memberKey: key}, r.Counter); err != nil || wait != "" {
+		if wait, err := d.list(ctx, peer, key, r.Counter); err != nil || wait != "" {
 			return Renewed{Wait: wait}, err
 		}
 	}
@@ -235,52 +268,36 @@ func (d *Daemon) renew(ctx context.Context, peer fingerprint.Identity, r Renewal
 	if err != nil {
 		return Renewed{}, err
 	}
-	chain, err := c.issue(ctx, held.bundle, peer, public, func(m Member) (Member, error) {
-		if key != m.Current && key != m.Next {
-			return m, errors.New("its key was replaced meanwhile: ask again")
-		}
-		return m, nil
+	chain, err := c.issue(ctx, held.bundle, peer.Identity, public, func(m Member) (Member, error) {
+		return m, errors.Join(m.admits(peer.Key), m.admits(key)) // they may have been replaced meanwhile
 	})
 	return Renewed{Chain: chain}, err
 }
 
 // list records a next key and says why it may not be served yet; "" when it may.
-func (d *Daemon) list(ctx context.Context, peer fingerprint.Identity, keys requestKeys, counter uint64) (string, error) {
+func (d *Daemon) list(ctx context.Context, peer verify.Peer, key fingerprint.Key, counter uint64) (string, error) {
 	c := d.cluster
-	if err := c.unusedKey(ctx, peer, keys); err != nil {
-		return "", err
+	if err := c.claim(ctx, peer.Identity.String(), key); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	_, err := c.update(ctx, peer, func(m Member) (Member, error) {
-		if m.Revoked != nil {
-			return m, ErrRevoked
+	m, err := c.update(ctx, peer.Identity, func(m Member) (Member, error) {
+		if err := m.admits(peer.Key); err != nil || m.Next == key {
+			return m, err
 		}
-		if m.Next == keys.memberKey {
-			return m, nil
+		m, err := requestNext(m, key, counter)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
 		}
-		return requestNext(m, keys.memberKey, counter)
+		return m, err
 	})
 	if err != nil {
 		return "", err
 	}
-	p, err := d.refresh(ctx)
-	if err != nil {
+	held, err := c.load(ctx)
+	if err != nil || held.bundle.RuleFor(m.Identity.Role) == fingerprint.Open {
 		return "", err
 	}
-	if err := d.noteListed(ctx, p, peer, keys.memberKey); err != nil {
-		return "", err
-	}
-	v, _, err := c.view(ctx)
-	if err != nil {
-		return "", err
-	}
-	i := slices.IndexFunc(v.Members, func(m Member) bool { return m.Identity == peer })
-	if i < 0 {
-		return "", ErrUnknownMember
-	}
-	if peer.Role == fingerprint.Control && controlKeys(v.State, v.Members[i]) != nil {
-		return "the trust state does not name the key yet", nil
-	}
-	return firstReason(serveNext(v, v.Members[i])), nil
+	return d.unknownTo(ctx, peer.Identity)
 }
 
 // newer is the key of a member that not everybody may know yet.
@@ -291,17 +308,27 @@ func newer(m Member) fingerprint.Key {
 	return m.Next
 }
 
-// noteListed writes down which registry was the first to name the key, once there is one.
-func (d *Daemon) noteListed(ctx context.Context, p *publication, peer fingerprint.Identity, key fingerprint.Key) error {
-	entry, ok := p.registry.Member(peer)
-	if !ok || entry.Current != key && entry.Next != key {
-		return nil
-	}
-	_, err := d.cluster.update(ctx, peer, func(m Member) (Member, error) {
-		if newer(m) == key && m.Listed.IsZero() {
+// noteListed writes down which trust state (for control members) or registry (for the others) was the first to name the
+// member's newer key, once there is one.
+func (d *Daemon) noteListed(ctx context.Context, p *publication, id fingerprint.Identity) (Member, error) {
+	return d.cluster.update(ctx, id, func(m Member) (Member, error) {
+		if m.Listed.IsZero() && p.names(id, newer(m)) {
 			m.Listed = p.registry.Version()
+			if id.Role == fingerprint.Control {
+				m.Listed = p.trust.bundle.Version
+			}
 		}
 		return m, nil
 	})
-	return err
+}
+
+// names says whether what is published names the key as the member's.
+func (p *publication) names(id fingerprint.Identity, key fingerprint.Key) bool {
+	if id.Role == fingerprint.Control {
+		return slices.ContainsFunc(p.trust.bundle.Control, func(x verify.Controller) bool {
+			return x.Member == id && (x.Current == key || x.Next == key)
+		})
+	}
+	entry, ok := p.registry.Member(id)
+	return ok && (entry.Current == key || entry.Next == key)
 }

@@ -30,6 +30,8 @@ type Config struct {
 	// Lifetimes of leaves by role. A role that is absent has the default of package ca; more than ca's cap is refused
 	// when a leaf is issued.
 	Lifetimes map[fingerprint.Role]time.Duration
+	// Backdate is how far before its issue a leaf begins, since clocks differ. Zero: the default of package ca.
+	Backdate time.Duration
 	// Log hears what the CA decides. Nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -222,7 +224,9 @@ func (c *Cluster) RequestRenewal(ctx context.Context, ids ...fingerprint.Identit
 	}
 	for n, id := range ids {
 		_, err := c.update(ctx, id, func(m Member) (Member, error) {
-			m.Renew = m.Leaf
+			if m.Renew = m.Leaf; m.Report != nil {
+				m.Renew = m.Report.Leaf // the answer with a newer one may have been lost
+			}
 			return m, nil
 		})
 		if err != nil {

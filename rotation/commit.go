@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
@@ -118,7 +119,8 @@ func (c *Cluster) envelope(ctx context.Context, v fingerprint.Version) ([]byte, 
 }
 
 // publish signs a committed state and keeps the signed form for good. Whoever comes first signs; the others serve what
-// stands there. A daemon signs only what its reader can check: its key must be named by the state before.
+// stands there. A daemon signs only what its reader can check: its key must be named by the state before, and by this
+// one, since what a state says of its own signers counts too.
 func (c *Cluster) publish(ctx context.Context, held *trustRecord, self fingerprint.Identity, documents crypto.Signer) ([]byte, error) {
 	if signed, err := c.envelope(ctx, held.bundle.Version); !errors.Is(err, ErrUnpublished) {
 		return signed, err
@@ -153,12 +155,12 @@ func (c *Cluster) maySign(ctx context.Context, b *verify.Bundle, self fingerprin
 			return err
 		}
 	}
-	for _, control := range by.Control {
-		if control.Member == self && control.Document == key {
-			return nil
+	for _, state := range []*verify.Bundle{by, b} {
+		if !slices.ContainsFunc(state.Control, func(x verify.Controller) bool { return x.Member == self && x.Document == key }) {
+			return fmt.Errorf("state %v names no document signer %s of %q: %w", state.Version, key.Short(), self, ErrUnpublished)
 		}
 	}
-	return fmt.Errorf("state %v names no document signer %s of %q: %w", by.Version, key.Short(), self, ErrUnpublished)
+	return nil
 }
 
 // view reads everything that the pure machine looks at: first the state, then the records, so that a member that was

@@ -25,9 +25,10 @@ type Daemon struct {
 	mu        sync.Mutex // guards what follows
 	published *publication
 	changed   chan struct{} // closed when published is replaced
+	next      *look         // not begun
+	said      string        // blockers logged last
 
-	refreshing sync.Mutex // one refresh at a time; held across store calls
-	said       string     // blockers logged last, guarded by refreshing
+	refreshing sync.Mutex // one look at a time; held across store calls
 }
 
 // publication is what members may be told: committed, signed, and found in the store at one moment. It is immutable.
@@ -95,7 +96,7 @@ func (d *Daemon) watch(ctx context.Context, wake chan<- struct{}) {
 				break
 			}
 			after = record.Revision
-			if strings.HasPrefix(record.Key, "history/") {
+			if strings.HasPrefix(record.Key, "history/") || strings.HasPrefix(record.Key, keysPrefix) {
 				continue
 			}
 			nudge(wake)
@@ -165,42 +166,77 @@ func (d *Daemon) say(b *verify.Bundle, blockers []Blocker) {
 		list = append(list, x.Reason)
 	}
 	line := strings.Join(list, "; ")
-	d.refreshing.Lock()
-	defer d.refreshing.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if line != d.said && line != "" {
 		d.cluster.cfg.Log.Info("rollover waits", "phase", b.Phase, "state", b.Version, "for", line)
 	}
 	d.said = line
 }
 
-// refresh reads the store and publishes what it finds. What is published was committed before.
+// refresh reads the store and publishes what it finds. What is published was committed before, and read after the call:
+// callers that come while a look is under way wait for the next one, and share it.
 func (d *Daemon) refresh(ctx context.Context) (*publication, error) {
+	d.mu.Lock()
+	l := d.next
+	if l == nil {
+		l = &look{done: make(chan struct{})}
+		d.next = l
+		go d.lookOnce(context.WithoutCancel(ctx), l)
+	}
+	d.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.done:
+		return l.found, l.err
+	}
+}
+
+// look is one look at the store, for all who came before it began.
+type look struct {
+	done  chan struct{}
+	found *publication
+	err   error
+}
+
+func (d *Daemon) lookOnce(ctx context.Context, l *look) {
+	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	defer cancel()
+	defer close(l.done)
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
+	d.mu.Lock()
+	d.next = nil
+	d.mu.Unlock()
+	l.found, l.err = d.find(ctx)
+}
+
+func (d *Daemon) find(ctx context.Context) (*publication, error) {
 	c := d.cluster
-	view, held, err := c.view(ctx)
+	held, err := c.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := c.publish(ctx, held, d.self, d.documents); err != nil {
 		return nil, err
 	}
-	p := &publication{trust: held, members: view.Members, asked: make(map[fingerprint.Identity]fingerprint.Certificate)}
-	for _, m := range view.Members {
-		if !m.Renew.IsZero() && m.Renew == m.Leaf {
-			p.asked[m.Identity] = m.Renew
-		}
-	}
+	p := &publication{trust: held, asked: make(map[fingerprint.Identity]fingerprint.Certificate)}
 	if err := d.signRegistry(ctx, p); err != nil {
 		return nil, err
+	}
+	for _, m := range p.members {
+		if !m.Renew.IsZero() && m.Report != nil && m.Renew == m.Report.Leaf {
+			p.asked[m.Identity] = m.Renew
+		}
 	}
 	return p, d.replace(p)
 }
 
-// signRegistry signs the numbered registry, unless the one published says the same under the same state.
+// signRegistry reads the members and signs their registry, unless the one published says the same under the same state.
 func (d *Daemon) signRegistry(ctx context.Context, p *publication) error {
 	var err error
-	if p.registry, p.issued, err = d.cluster.numbered(ctx, p.trust.bundle); err != nil {
+	if p.registry, p.issued, p.members, err = d.cluster.numbered(ctx, p.trust.bundle); err != nil {
 		return err
 	}
 	if old := d.now(); old != nil && old.registry.Version() == p.registry.Version() && old.trust.digest == p.trust.digest {
@@ -245,18 +281,11 @@ func sameAsked(a, b map[fingerprint.Identity]fingerprint.Certificate) bool {
 	return true
 }
 
-// upkeep is what a settled state needs from time to time: a control member that was removed leaves it, a control
-// member's next key is promoted, document signers get new certificates, and the state is issued again before it
+// upkeep is what a settled state needs from time to time: a control member's next key is promoted, document signers get new certificates, and the state is issued again before it
 // goes stale. It returns nil when nothing is due.
 func (c *Cluster) upkeep(ctx context.Context, v View) (*verify.Bundle, error) {
 	for _, m := range v.Members {
-		if m.Identity.Role != fingerprint.Control {
-			continue
-		}
-		if m.Revoked != nil {
-			if next := withoutControl(v.State, m.Identity); next != nil {
-				return next, nil
-			}
+		if m.Identity.Role != fingerprint.Control || m.Revoked != nil {
 			continue
 		}
 		if next := controlKeys(v.State, m); next != nil {

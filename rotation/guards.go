@@ -163,8 +163,8 @@ func lacking(v View, a keystore.Algorithm) []Blocker {
 }
 
 // serveNext says who must still learn of a member's newer key before the member may serve it. For a role that is open
-// nobody needs to; for a listed one, every counted member confirms a registry that names it; for a control
-// member, every counted member confirms the trust state, which names it.
+// nobody needs to; for a listed one, every counted member has reported a registry that names it, and for a control
+// member a trust state that does. A later one names it too.
 func serveNext(v View, m Member) []Blocker {
 	rule := v.State.RuleFor(m.Identity.Role)
 	if rule == fingerprint.Open {
@@ -175,11 +175,11 @@ func serveNext(v View, m Member) []Blocker {
 		if x.Identity == m.Identity || !counted(v, x) {
 			continue
 		}
-		known := !m.Listed.IsZero() && !x.Report.Registry.Less(m.Listed)
+		reported := x.Report.Registry
 		if m.Identity.Role == fingerprint.Control {
-			known = confirmed(v, x)
+			reported = x.Report.State
 		}
-		if !known {
+		if m.Listed.IsZero() || reported.Less(m.Listed) {
 			blockers = append(blockers, Blocker{x.Identity, Unlisted,
 				fmt.Sprintf("%s does not know the newer key of %s yet", x.Identity.ID, m.Identity.ID),
 				"see that it runs and reaches a CA daemon"})

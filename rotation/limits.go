@@ -12,6 +12,7 @@ const (
 	driverTick    = time.Second           // a look at the store even when nothing was heard, while a rollover runs
 	settledTick   = 5 * time.Minute       // the same in a settled cluster
 	driverPause   = 10 * time.Millisecond // many reports arrive together
+	lookBound     = 30 * time.Second      // of one look at the store
 	publishPoll   = 50 * time.Millisecond
 	stateFresh    = 30 * 24 * time.Hour // a trust state is issued again after half of it
 	registryFresh = 24 * time.Hour      // a registry is signed again after half of it

@@ -18,7 +18,7 @@ type Member struct {
 	Hosts    []string                `json:"hosts,omitempty"`
 	Current  fingerprint.Key         `json:"current"`         // the key it serves
 	Next     fingerprint.Key         `json:"next,omitzero"`   // the key that is to follow it
-	Listed   fingerprint.Version     `json:"listed,omitzero"` // first registry that names the newer of the two
+	Listed   fingerprint.Version     `json:"listed,omitzero"` // first registry, or state for control, with the newer of the two
 	Requests uint64                  `json:"requests"`        // counter of the last request for a next key
 	Leaf     fingerprint.Certificate `json:"leaf,omitzero"`   // issued last
 	Issuer   fingerprint.Key         `json:"issuer,omitzero"` // root that issued it
@@ -26,6 +26,17 @@ type Member struct {
 	Renew    fingerprint.Certificate `json:"renew,omitzero"`   // the leaf that an operator wants replaced
 	Report   *verify.Report          `json:"report,omitempty"` // the newest
 	Revoked  *Revocation             `json:"revoked,omitempty"`
+}
+
+// admits says whether somebody who holds key is this member: the error is ErrRevoked or ErrOldKey when not.
+func (m Member) admits(key fingerprint.Key) error {
+	switch {
+	case m.Revoked != nil:
+		return ErrRevoked
+	case key.IsZero() || key != m.Current && key != m.Next:
+		return ErrOldKey
+	}
+	return nil
 }
 
 // Revocation says since when and why a member is one no more. It is final.

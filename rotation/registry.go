@@ -34,41 +34,41 @@ func entries(b *verify.Bundle, members []Member) []fingerprint.Entry {
 	return list
 }
 
-// numbered returns the registry as the records say now, under a number of its own. The number is read before the
+// numbered returns the registry as the records say now, under a number of its own, and the records. The number is read before the
 // records and written by compare-and-swap after them, so a higher number never stands for older records, and two
 // daemons never give one number to different content.
-func (c *Cluster) numbered(ctx context.Context, b *verify.Bundle) (*fingerprint.Registry, time.Time, error) {
+func (c *Cluster) numbered(ctx context.Context, b *verify.Bundle) (*fingerprint.Registry, time.Time, []Member, error) {
 	for {
 		held, revision, err := c.registryRecord(ctx)
 		if err != nil {
-			return nil, time.Time{}, err
+			return nil, time.Time{}, nil, err
 		}
 		members, err := c.members(ctx)
 		if err != nil {
-			return nil, time.Time{}, err
+			return nil, time.Time{}, nil, err
 		}
 		registry, err := fingerprint.NewRegistry(held.Version, entries(b, members))
 		if err != nil {
-			return nil, time.Time{}, err
+			return nil, time.Time{}, nil, err
 		}
 		now := time.Now().UTC().Truncate(time.Second)
 		if revision != 0 && held.Digest == verify.Digest(registry.Digest()) && now.Sub(held.Issued) < registryFresh/2 {
-			return registry, held.Issued, nil
+			return registry, held.Issued, members, nil
 		}
 		next := registryRecord{Version: fingerprint.Version{Term: b.Version.Term, Number: held.Version.Number + 1}, Digest: registry.Digest(), Issued: now}
 		value, err := json.Marshal(next)
 		if err != nil {
-			return nil, time.Time{}, err
+			return nil, time.Time{}, nil, err
 		}
 		_, err = c.cfg.Store.Replace(ctx, registryKey, revision, value)
 		if errors.Is(err, keystore.ErrConflict) {
 			continue
 		}
 		if err != nil {
-			return nil, time.Time{}, err
+			return nil, time.Time{}, nil, err
 		}
 		registry, err = fingerprint.NewRegistry(next.Version, entries(b, members))
-		return registry, next.Issued, err
+		return registry, next.Issued, members, err
 	}
 }
 

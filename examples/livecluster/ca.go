@@ -52,9 +52,10 @@ func caProcess(t *teller, args []string) error {
 		return err
 	}
 	server := &http.Server{
-		Handler:   member.Handler(daemon),
-		TLSConfig: self.Live().ServerConfig(verify.AnyOf(fingerprint.Control, fingerprint.Node)),
-		ErrorLog:  log.New(io.Discard, "", 0),
+		ReadHeaderTimeout: 10 * time.Second, // else a peer that says nothing stays for ever
+		Handler:           member.Handler(daemon),
+		TLSConfig:         self.Live().ServerConfig(verify.AnyOf(fingerprint.Control, fingerprint.Node)),
+		ErrorLog:          log.New(io.Discard, "", 0),
 	}
 	go server.ServeTLS(listener, "", "")
 	t.tell(event{Ready: listener.Addr().String()})

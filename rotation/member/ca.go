@@ -3,7 +3,6 @@ package member
 import (
 	"context"
 
-	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/rotation"
 	"github.com/clusterca/clusterca/rotation/live"
 )
@@ -27,21 +26,21 @@ func Direct(d *rotation.Daemon) CA { return direct{daemon: d} }
 
 type direct struct {
 	daemon *rotation.Daemon
-	self   fingerprint.Identity
+	live   *live.Live
 }
 
-func (d direct) dial(l *live.Live) calls { return direct{d.daemon, l.Identity()} }
+func (d direct) dial(l *live.Live) calls { return direct{d.daemon, l} }
 
 func (d direct) state(ctx context.Context, ask rotation.Ask) (rotation.News, error) {
-	return d.daemon.State(ctx, d.self, ask)
+	return d.daemon.State(ctx, d.live.Self(), ask)
 }
 
 func (d direct) report(ctx context.Context, spki, envelope []byte) (rotation.Ack, error) {
-	return d.daemon.Report(ctx, d.self, spki, envelope)
+	return d.daemon.Report(ctx, d.live.Self(), spki, envelope)
 }
 
 func (d direct) renew(ctx context.Context, r rotation.Renewal) (rotation.Renewed, error) {
-	return d.daemon.Renew(ctx, d.self, r)
+	return d.daemon.Renew(ctx, d.live.Self(), r)
 }
 
 func (d direct) close() {}

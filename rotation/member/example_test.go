@@ -107,8 +107,9 @@ func runCA(ctx context.Context, path string) (*rotation.Cluster, string) {
 		log.Fatal(err)
 	}
 	server := &http.Server{
-		Handler:   member.Handler(daemon),
-		TLSConfig: self.Live().ServerConfig(verify.AnyOf(fingerprint.Control, fingerprint.Node)),
+		ReadHeaderTimeout: 10 * time.Second, // else a peer that says nothing stays for ever
+		Handler:           member.Handler(daemon),
+		TLSConfig:         self.Live().ServerConfig(verify.AnyOf(fingerprint.Control, fingerprint.Node)),
 	}
 	go server.ServeTLS(listener, "", "")
 	return cluster, listener.Addr().String()

@@ -5,6 +5,8 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/clusterca/clusterca/ca"
@@ -20,11 +22,24 @@ type follower struct {
 	ca       calls
 	reporter reporter
 
-	joined  bool   // this boot was recorded and the state read after it
-	renew   bool   // replace the leaf although it is not due
-	rekey   bool   // replace the key too
-	waiting []task // answered when no renewal is outstanding
-	retry   time.Duration
+	joined  bool            // this boot was recorded and the state read after it
+	renew   bool            // replace the leaf although it is not due
+	rekey   bool            // replace the key too
+	next    fingerprint.Key // made, durable, not served
+	waiting []task          // answered when no renewal is outstanding
+	retry   pacer
+}
+
+// pacer spaces attempts out: each failure doubles the pause up to a bound, and no two members keep in step.
+type pacer struct{ pause time.Duration }
+
+func (p *pacer) after(err error) time.Duration {
+	if err == nil {
+		p.pause = 0
+		return 0
+	}
+	p.pause = min(max(retryFirst, 2*p.pause), retryMost)
+	return p.pause/2 + rand.N(p.pause/2+1)
 }
 
 // boot is a rejoin: the boot is recorded, which withdraws the confirmation of the boot before; then the state is read;
@@ -50,7 +65,7 @@ func (f *follower) boot(ctx context.Context) error {
 			}
 			f.cfg.Log.Warn("no CA daemon answers: serving what the disk holds, uncounted until one does", "member", f.Identity(), "error", err)
 			return nil
-		case <-time.After(f.backoff()):
+		case <-time.After(f.retry.after(err)):
 		}
 	}
 }
@@ -78,7 +93,7 @@ func (f *follower) rejoin(ctx context.Context) error {
 			return fmt.Errorf("%w: %s", errHold, ack.Hold)
 		}
 		if ack.State == f.live.Credentials().Bundle.Version {
-			f.joined, f.retry = true, 0
+			f.joined = true
 			return f.disk.dropKeys(ctx)
 		}
 	}
@@ -90,34 +105,49 @@ func (f *follower) holds(wait time.Duration) rotation.Ask {
 	return rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
 }
 
-// heard is what one long poll brought.
-type heard struct {
-	news rotation.News
-	err  error
-}
-
-// poll asks for news, once for each token of next. A swap under way ends a question that speaks of what was live before
-// it, and with it a connection that was made so, and asks anew.
-func (f *follower) poll(ctx context.Context, next <-chan struct{}, answers chan<- heard) {
+// poll asks for news for ever. What it heard goes out through answers, and what became of it comes back through next;
+// after a failure, of either, the next question waits. It ends with ctx, or with an error that is final.
+func (f *follower) poll(ctx context.Context, next <-chan error, answers chan<- rotation.News, ended chan<- error) {
+	var pace pacer
+	var err error
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-next:
+		case <-time.After(pace.after(err)):
 		}
-		var a heard
-		for swapped := true; swapped && ctx.Err() == nil; {
-			a, swapped = f.askOnce(ctx)
+		var news rotation.News
+		if news, err = f.ask(ctx); final(err) {
+			ended <- err
+			return
+		}
+		if err != nil {
+			f.cfg.Log.Info("no news from the CA", "member", f.Identity(), "error", err)
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case answers <- a:
+		case answers <- news:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case err = <-next:
 		}
 	}
 }
 
-func (f *follower) askOnce(ctx context.Context) (a heard, swapped bool) {
+// ask puts one question. A swap under way ends a question that speaks of what was live before it, and with it a
+// connection that was made so, and it is asked anew.
+func (f *follower) ask(ctx context.Context) (news rotation.News, err error) {
+	for swapped := true; swapped && ctx.Err() == nil; {
+		news, swapped, err = f.askOnce(ctx)
+	}
+	return news, err
+}
+
+func (f *follower) askOnce(ctx context.Context) (news rotation.News, swapped bool, err error) {
 	changed := f.live.Changed()
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -128,15 +158,14 @@ func (f *follower) askOnce(ctx context.Context) (a heard, swapped bool) {
 			cancel()
 		}
 	}()
-	a.news, a.err = f.ca.state(asking, f.holds(pollWait))
-	return a, a.err != nil && asking.Err() != nil
+	news, err = f.ca.state(asking, f.holds(pollWait))
+	return news, err != nil && asking.Err() != nil, err
 }
 
 // follow is the life of a member after its boot.
 func (f *follower) follow(ctx context.Context) error {
-	answers, next := make(chan heard), make(chan struct{}, 1)
-	next <- struct{}{}
-	go f.poll(ctx, next, answers)
+	answers, next, ended := make(chan rotation.News), make(chan error, 1), make(chan error, 1)
+	go f.poll(ctx, next, answers, ended)
 	for {
 		err := f.settle(ctx)
 		if final(err) {
@@ -147,56 +176,49 @@ func (f *follower) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
+		case err := <-ended:
+			timer.Stop()
+			return err
 		case <-timer.C:
 		case t := <-f.tasks:
 			f.renew, f.rekey = true, f.rekey || t.rekey
 			f.waiting = append(f.waiting, t)
-		case a := <-answers:
-			if a.err == nil {
-				a.err = f.install(ctx, a.news)
+		case news := <-answers:
+			err := f.install(ctx, news)
+			if err != nil {
+				f.cfg.Log.Warn("news from the CA are not taken", "member", f.Identity(), "error", err)
 			}
-			if a.err != nil && !f.wait(ctx, a.err) {
-				return ctx.Err()
-			}
-			next <- struct{}{}
+			next <- err
 		}
 		timer.Stop()
 	}
 }
 
-// wait pauses after a poll that failed.
-func (f *follower) wait(ctx context.Context, err error) bool {
-	f.cfg.Log.Info("no news from the CA", "member", f.Identity(), "error", err)
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(f.backoff()):
-		return true
-	}
-}
-
-// settle brings leaf and report in line with what is live.
+// settle brings leaf, key and report in line with what is live. The report does not wait for the others: somebody may be
+// waiting for it to go on, perhaps the one for whom a re-key here waits.
 func (f *follower) settle(ctx context.Context) error {
 	if !f.joined {
 		return f.rejoin(ctx)
 	}
-	if err := f.settleLeaf(ctx); err != nil {
-		return err
+	err := f.settleLeaf(ctx)
+	if err == nil {
+		err = f.settleKey(ctx)
 	}
-	if err := f.settleKey(ctx); err != nil {
-		return err
-	}
-	if f.renew = false; !f.rekey {
+	if err == nil {
 		f.finish(nil)
 	}
-	if f.reporter.due(f.observe(true), time.Now()) {
-		if _, err := f.report(ctx, true); err != nil {
-			return err
-		}
-		// The report is proof that the key in service is known as current: the ones before it are needed no more.
-		return f.disk.dropKeys(ctx)
+	return errors.Join(err, f.settleReport(ctx))
+}
+
+func (f *follower) settleReport(ctx context.Context) error {
+	if !f.reporter.due(f.observe(true), time.Now()) {
+		return nil
 	}
-	return nil
+	if _, err := f.report(ctx, true); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	// The report is proof that the key in service is known as current: the ones before it are needed no more.
+	return f.disk.dropKeys(ctx)
 }
 
 func (f *follower) finish(err error) {
@@ -209,13 +231,14 @@ func (f *follower) finish(err error) {
 // pause is how long nothing need be looked at, with err from the last look.
 func (f *follower) pause(err error) time.Duration {
 	if err != nil {
-		f.cfg.Log.Info("will try again", "member", f.Identity(), "error", err)
-		return f.backoff()
+		level := slog.LevelInfo
+		if u := live.UrgencyOf(f.Identity(), f.live.Leaf(), time.Now()); u == live.Urgent || u == live.Expired {
+			level = slog.LevelWarn
+		}
+		f.cfg.Log.Log(context.Background(), level, "will try again", "member", f.Identity(), "leaf_ends", f.live.Leaf().NotAfter, "error", err)
+		return f.retry.after(err)
 	}
-	f.retry = 0
-	if f.rekey {
-		return f.backoff()
-	}
+	f.retry.after(nil)
 	look := clockPoll
 	if f.live.Credentials().Bundle.Phase != verify.Settled {
 		look = refusalPoll
@@ -227,11 +250,6 @@ func (f *follower) pause(err error) time.Duration {
 // clock after each: a machine that slept, or whose clock was set, renews a minute after it is back at the latest.
 func nextLook(look time.Duration, now, renewAt time.Time) time.Duration {
 	return max(0, min(look, renewAt.Sub(now)))
-}
-
-func (f *follower) backoff() time.Duration {
-	f.retry = min(max(retryFirst, 2*f.retry), retryMost)
-	return f.retry
 }
 
 // errHold says that a CA daemon answered, and that the member may not serve yet: not everybody knows its key.
@@ -267,6 +285,9 @@ func (f *follower) settleKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.next, err = fingerprint.OfPublicKey(key.Public()); err != nil {
+		return err
+	}
 	renewed, err := f.request(ctx, key, f.disk.record.Requests)
 	if err != nil {
 		return fmt.Errorf("re-key: %w", err)
@@ -277,7 +298,7 @@ func (f *follower) settleKey(ctx context.Context) error {
 	if err := f.serve(ctx, renewed.Chain, key, f.disk.record.Next, ""); err != nil {
 		return err
 	}
-	f.rekey = false
+	f.rekey, f.next = false, fingerprint.Key{}
 	return nil
 }
 

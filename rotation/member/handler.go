@@ -9,6 +9,7 @@ import (
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/rotation"
 	"github.com/clusterca/clusterca/rotation/live"
+	"github.com/clusterca/clusterca/verify"
 )
 
 // Handler serves the calls of members: state and registry after a number (by long poll), report, renew. It belongs
@@ -16,7 +17,7 @@ import (
 // came without is refused. Safe for concurrent use.
 func Handler(d *rotation.Daemon) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+pathState, authenticated(func(w http.ResponseWriter, r *http.Request, peer fingerprint.Identity) {
+	mux.HandleFunc("GET "+pathState, authenticated(func(w http.ResponseWriter, r *http.Request, peer verify.Peer) {
 		ask, err := parseAsk(r.URL.Query())
 		if err != nil {
 			writeError(w, http.StatusBadRequest, err)
@@ -25,7 +26,7 @@ func Handler(d *rotation.Daemon) http.Handler {
 		news, err := d.State(r.Context(), peer, ask)
 		answer(w, news, err)
 	}))
-	mux.HandleFunc("POST "+pathReport, authenticated(func(w http.ResponseWriter, r *http.Request, peer fingerprint.Identity) {
+	mux.HandleFunc("POST "+pathReport, authenticated(func(w http.ResponseWriter, r *http.Request, peer verify.Peer) {
 		var body reportBody
 		if err := readJSON(r.Body, &body); err != nil {
 			writeError(w, http.StatusBadRequest, err)
@@ -34,7 +35,7 @@ func Handler(d *rotation.Daemon) http.Handler {
 		ack, err := d.Report(r.Context(), peer, body.Key, body.Report)
 		answer(w, ack, err)
 	}))
-	mux.HandleFunc("POST "+pathRenew, authenticated(func(w http.ResponseWriter, r *http.Request, peer fingerprint.Identity) {
+	mux.HandleFunc("POST "+pathRenew, authenticated(func(w http.ResponseWriter, r *http.Request, peer verify.Peer) {
 		var body rotation.Renewal
 		if err := readJSON(r.Body, &body); err != nil {
 			writeError(w, http.StatusBadRequest, err)
@@ -46,8 +47,8 @@ func Handler(d *rotation.Daemon) http.Handler {
 	return mux
 }
 
-// authenticated gives the handler the peer that the handshake proved.
-func authenticated(next func(http.ResponseWriter, *http.Request, fingerprint.Identity)) http.HandlerFunc {
+// authenticated gives the handler the peer, key included, that the handshake proved.
+func authenticated(next func(http.ResponseWriter, *http.Request, verify.Peer)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil {
 			writeError(w, http.StatusForbidden, errors.New("mutual TLS is required"))
@@ -58,21 +59,28 @@ func authenticated(next func(http.ResponseWriter, *http.Request, fingerprint.Ide
 			writeError(w, http.StatusForbidden, err)
 			return
 		}
-		next(w, r, peer.Identity)
+		next(w, r, peer)
 	}
 }
 
+// answer tells a refusal, which is final, from trouble of this daemon, which another one may not have and whose cause is
+// none of the peer's business.
 func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
+	switch {
+	case err == nil:
+		writeJSON(w, http.StatusOK, v)
+	case errors.Is(err, rotation.ErrRefused):
 		writeError(w, http.StatusConflict, err)
-		return
+	default:
+		writeError(w, http.StatusServiceUnavailable, errors.New("the CA daemon cannot answer now; its log says why"))
 	}
-	writeJSON(w, http.StatusOK, v)
 }
 
 func writeError(w http.ResponseWriter, status int, err error) {
 	code := codeRefused
 	switch {
+	case errors.Is(err, rotation.ErrOldKey):
+		w.Header().Set("Connection", "close") // the next one is made with the key that is served
 	case errors.Is(err, rotation.ErrUnknownMember):
 		code = codeUnknown
 	case errors.Is(err, rotation.ErrRevoked):

@@ -48,6 +48,7 @@ type Member struct {
 	cfg   Config
 	live  *live.Live
 	ready chan struct{}
+	ended chan struct{} // closed when Run has returned
 	tasks chan task
 
 	disk *disk // owned by Run once it was called
@@ -93,7 +94,7 @@ func open(ctx context.Context, cfg Config) (*Member, error) {
 	if err := d.save(ctx, next); err != nil {
 		return nil, err
 	}
-	return &Member{cfg: cfg, live: l, disk: d, ready: make(chan struct{}), tasks: make(chan task)}, nil
+	return &Member{cfg: cfg, live: l, disk: d, ready: make(chan struct{}), ended: make(chan struct{}), tasks: make(chan task)}, nil
 }
 
 // Identity is who the member is.
@@ -103,7 +104,7 @@ func (m *Member) Identity() fingerprint.Identity { return m.live.Identity() }
 func (m *Member) Live() *live.Live { return m.live }
 
 // Ready is closed when the member may serve: it has rejoined the cluster, or no CA daemon answered for so long that it
-// serves what its disk holds.
+// serves what its disk holds. It is never closed when Run ends before that.
 func (m *Member) Ready() <-chan struct{} { return m.ready }
 
 // Documents opens the document signer of a control member; nil for other roles.
@@ -126,23 +127,34 @@ func (m *Member) ask(ctx context.Context, t task) error {
 	t.done = make(chan error, 1)
 	select {
 	case m.tasks <- t:
+	case <-m.ended:
+		return fmt.Errorf("member: %q: %w", m.Identity(), ErrEnded)
 	case <-ctx.Done():
 		return fmt.Errorf("member: %q is not running: %w", m.Identity(), ctx.Err())
 	}
 	select {
 	case err := <-t.done:
 		return err
+	case <-m.ended:
+		return fmt.Errorf("member: %q: %w", m.Identity(), ErrEnded)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
+// ErrEnded says that Run has returned, so that nobody does what was asked for.
+var ErrEnded = errors.New("Run has ended")
+
 // Run keeps the member current until ctx ends, whose error it returns. It rejoins the cluster, follows its trust
-// states and registry, renews in time, and reports what is live. It ends early only when the member was removed; the
-// error then wraps rotation.ErrRevoked.
+// states and registry, renews in time, and reports what is live. It ends early only when a CA daemon says that the
+// member was removed; the error then wraps rotation.ErrRevoked. One that was away when it was removed is turned away in
+// the handshake already, where it learns no reason: it goes on trying, and says so in its log.
 func (m *Member) Run(ctx context.Context, ca CA) error {
 	err := errors.New("member: Run was called before")
-	m.started.Do(func() { err = m.run(ctx, ca) })
+	m.started.Do(func() {
+		defer close(m.ended)
+		err = m.run(ctx, ca)
+	})
 	return err
 }
 

@@ -66,7 +66,8 @@ func (r *remote) renew(ctx context.Context, request rotation.Renewal) (renewed r
 	return renewed, err
 }
 
-// call tries the address that answered last, then the others. An answer, even a refusal, ends the search.
+// call tries the address that answered last, then the others. An answer, even a refusal, ends the search; a daemon that
+// says that it is in trouble has not answered.
 func (r *remote) call(ctx context.Context, method, path string, body, answer any) error {
 	if len(r.addresses) == 0 {
 		return errors.New("no address of a CA daemon is configured")
@@ -113,6 +114,9 @@ func (r *remote) once(ctx context.Context, method, url string, body, answer any)
 	refused := new(wireError)
 	if err := readJSON(response.Body, refused); err != nil || refused.Message == "" {
 		return fmt.Errorf("HTTP status %s", response.Status)
+	}
+	if response.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("HTTP status %s: %s", response.Status, refused.Message)
 	}
 	switch refused.Code {
 	case codeUnknown:

@@ -34,6 +34,7 @@ func (f *follower) observe(serving bool) verify.Report {
 		Digest:     c.Bundle.Digest(),
 		Registry:   c.Registry.Version(),
 		Key:        self.Key,
+		Next:       f.next,
 		Leaf:       self.Leaf,
 		Issuer:     self.Issuer,
 		NotAfter:   self.NotAfter.UTC(),
