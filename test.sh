@@ -57,12 +57,13 @@ use_cache() {
 # unpack gets packages, with whatever they need and the system lacks, into the cache; apt's lists go there too.
 unpack() {
   local deb own=(-qq -o "Dir::State::lists=$cache/lists" -o "Dir::Cache=$cache/apt" -o Debug::NoLocking=1)
-  mkdir -p "$cache/lists/partial" "$cache/apt/archives/partial"
-  apt-get "${own[@]}" update
-  apt-get "${own[@]}" install --download-only -y --no-install-recommends "$@" >/dev/null
+  # Called as a condition, where a failing command ends nothing by itself.
+  mkdir -p "$cache/lists/partial" "$cache/apt/archives/partial" &&
+    apt-get "${own[@]}" update &&
+    apt-get "${own[@]}" install --download-only -y --no-install-recommends "$@" >/dev/null || return 1
   for deb in "$cache"/apt/archives/*.deb; do
     # Never a second C library: the system's loader would not fit it.
-    case "$deb" in */libc6_*) ;; *) dpkg -x "$deb" "$cache" ;; esac
+    case "$deb" in */libc6_*) ;; *) dpkg -x "$deb" "$cache" || return 1 ;; esac
   done
   # The linker's scripts name their archives by absolute paths.
   sed -i "s| /usr/lib/| $cache/usr/lib/|g" "$cache"/usr/lib/*-linux-gnu/lib[cm].so 2>/dev/null || true

@@ -3,6 +3,7 @@ package verify
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -27,6 +28,9 @@ func (d *Digest) UnmarshalText(b []byte) error {
 	}
 	if _, err := hex.Decode(parsed[:], b); err != nil {
 		return fmt.Errorf("verify: digest: %w", err)
+	}
+	if parsed.String() != string(b) {
+		return errors.New("verify: digest: upper-case digits")
 	}
 	*d = parsed
 	return nil

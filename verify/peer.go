@@ -116,6 +116,9 @@ func count(presented []*x509.Certificate, side Side) *Refusal {
 // Canary judges root's canary as a node's leaf, in every respect but the registry: the key of a canary was thrown away.
 // A bundle in which the root has none says so. The error is a *Refusal otherwise.
 func (v *Verifier) Canary(root Root, now time.Time) error {
+	if len(root.Canary) == 0 {
+		return fmt.Errorf("verify: root g%d has no canary in state %v", root.Generation, v.bundle.Version)
+	}
 	c, err := parse(root.Canary)
 	if err != nil {
 		return fmt.Errorf("verify: canary of root g%d: %w", root.Generation, err)

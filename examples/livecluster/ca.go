@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"

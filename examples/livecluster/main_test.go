@@ -220,7 +220,12 @@ func TestDriverIsKilled(t *testing.T) {
 		if err := c.ca.Rollover(ctx, keystore.P256); err != nil {
 			t.Fatal(err)
 		}
-		if err := sleep(ctx, rand.N(300*time.Millisecond)); err != nil {
+		// Somewhere in one of the phases, each in turn.
+		begun := []verify.Phase{verify.Settled, verify.Trust, verify.Switch, verify.Drop}[n%4]
+		if err := s.until(ctx, func(now rotation.Status) bool { return now.State.Phase == begun || now.State.Signer == n+2 }); err != nil {
+			t.Fatal(err)
+		}
+		if err := sleep(ctx, rand.N(50*time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
 		c.daemon.kill()
@@ -242,6 +247,11 @@ func TestDriverIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted := c.ledger.close()
+	for _, phase := range []verify.Phase{verify.Settled, verify.Trust, verify.Switch, verify.Drop} {
+		if phases[phase] == 0 && times >= 100 {
+			t.Errorf("the driver was never killed in %s", phase)
+		}
+	}
 	t.Logf("%d rollovers, killed in %v, %d handshakes, %d failed", times, phases, counted.good, len(counted.failed))
 	if len(counted.failed)+len(counted.interrupted) > 0 || counted.good == 0 {
 		t.Errorf("failed: %+v", append(counted.failed, counted.interrupted...)[:min(5, len(counted.failed)+len(counted.interrupted))])

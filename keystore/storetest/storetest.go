@@ -430,7 +430,11 @@ func ends(t *testing.T, s keystore.Store) {
 		t.Errorf("watch of an ended context ends with %v", last)
 	}
 	last = nil
-	for _, err := range s.Watch(background, "", 1_000_000) {
+	_, now, err := s.List(background, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range s.Watch(background, "", now+1_000_000) {
 		last = err
 	}
 	if !errors.Is(last, keystore.ErrHistoryGone) {

@@ -76,6 +76,23 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
+// A member of another cluster of the same name is refused by our server too, when it asks no questions itself.
+func TestStrangerOfOurName(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	a, stranger := w.live(fingerprint.Node, "a", w.state(1, 1)), other.live(fingerprint.Node, "b", other.state(1, 1))
+	heard := make(chan *verify.Refusal, 1)
+	a.OnRefusal(func(r *verify.Refusal) { heard <- r })
+	c := stranger.Credentials()
+	_, err := talk(serveTLS(t, a.ServerConfig(verify.AnyOf(fingerprint.Node))), &tls.Config{InsecureSkipVerify: true,
+		Certificates: []tls.Certificate{{Certificate: c.Chain, PrivateKey: c.Key}}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	if r := <-heard; r.Reason != verify.WrongCluster || r.Side != verify.Client || r.Peer != stranger.Identity().String() {
+		t.Errorf("refused for %v", r)
+	}
+}
+
 // A client that presents nothing is refused, and TLS 1.2 is too unless the host lowers the floor.
 func TestNoCertificate(t *testing.T) {
 	w := newWorld(t)

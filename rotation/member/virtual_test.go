@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/base64"
+	"fmt"
 	"os"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +25,7 @@ type virtual struct {
 	id      fingerprint.ClusterID
 	cluster *rotation.Cluster
 	store   *keystore.Memory
+	stores  []*keystore.Memory // the members' own
 	daemon  *rotation.Daemon
 	members []*member.Member
 }
@@ -33,6 +37,7 @@ func (v *virtual) enrol(role fingerprint.Role, name string, admit func(context.C
 		v.t.Fatal(err)
 	}
 	own := keystore.NewMemory()
+	v.stores = append(v.stores, own)
 	cfg := member.Config{Keys: own, Store: own, Log: logger(v.t)}
 	if err := member.Enroll(v.t.Context(), cfg, rotation.Request{Member: who}, admit); err != nil {
 		v.t.Fatal(err)
@@ -296,45 +301,59 @@ func (v *virtual) duties(s rotation.Status) {
 	}
 }
 
-// noOldWithNew looks through all that was ever published.
+// noOldWithNew looks through all that the CA and its members hold, the history of signed states included.
 func (v *virtual) noOldWithNew(now *verify.Bundle) {
 	v.t.Helper()
-	history, _, err := v.store.List(v.t.Context(), "history/")
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	signers := make(map[fingerprint.Key]int)
+	generation := make(map[fingerprint.Key]int)
 	var public []*x509.Certificate
-	states := []*verify.Bundle{now}
-	for _, r := range history {
-		b, err := verify.PeekBundle(r.Value)
+	for _, store := range append(v.stores, v.store) {
+		records, _, err := store.List(v.t.Context(), "")
 		if err != nil {
 			v.t.Fatal(err)
 		}
-		states = append(states, b)
-	}
-	for _, b := range states {
-		for _, r := range b.Roots {
-			signers[r.Key] = r.Generation
-			for _, der := range [][]byte{r.Certificate, r.Bridge} {
-				if c, err := x509.ParseCertificate(der); err == nil {
-					public = append(public, c)
-				}
-			}
+		for _, r := range records {
+			public = append(public, certificatesIn(r.Value)...)
 		}
 	}
-	for _, b := range states {
-		for _, r := range b.Roots {
-			issuer, err := x509.ParseCertificate(r.Certificate)
-			if err != nil {
+	var roots []*x509.Certificate
+	for _, c := range public {
+		key := fingerprint.OfKey(c.RawSubjectPublicKeyInfo)
+		if _, known := generation[key]; c.IsCA && !known && bytes.Equal(c.RawIssuer, c.RawSubject) {
+			var n int
+			if _, err := fmt.Sscanf(c.Subject.CommonName, v.id.Domain+" root g%d", &n); err != nil {
 				v.t.Fatal(err)
 			}
-			for _, c := range public {
-				of := signers[fingerprint.OfKey(c.RawSubjectPublicKeyInfo)]
-				if of < r.Generation && c.CheckSignatureFrom(issuer) == nil {
-					v.t.Errorf("the key of g%d is certified by g%d", of, r.Generation)
-				}
+			generation[key] = n
+			roots = append(roots, c)
+		}
+	}
+	if len(roots) != now.Generations || len(public) < 10*len(roots) {
+		v.t.Fatalf("found %d roots of %d, %d certificates", len(roots), now.Generations, len(public))
+	}
+	for _, c := range public {
+		of := generation[fingerprint.OfKey(c.RawSubjectPublicKeyInfo)]
+		for _, issuer := range roots {
+			if g := generation[fingerprint.OfKey(issuer.RawSubjectPublicKeyInfo)]; of > 0 && of < g && c.CheckSignatureFrom(issuer) == nil {
+				v.t.Errorf("the key of g%d is certified by g%d", of, g)
 			}
 		}
 	}
+}
+
+var base64Text = regexp.MustCompile(`"[A-Za-z0-9+/]{40,}={0,2}"`)
+
+// certificatesIn finds every certificate in a record, in signed documents within it too.
+func certificatesIn(value []byte) (found []*x509.Certificate) {
+	for _, text := range base64Text.FindAll(value, -1) {
+		data, err := base64.StdEncoding.DecodeString(string(text[1 : len(text)-1]))
+		if err != nil {
+			continue
+		}
+		if c, err := x509.ParseCertificate(data); err == nil {
+			found = append(found, c)
+			continue
+		}
+		found = append(found, certificatesIn(data)...)
+	}
+	return found
 }
