@@ -31,7 +31,7 @@
 // dials with the configurations of Member.Live.
 //
 // An operator, from any process that reaches the CA's store: rotation.Cluster.Status (its Roots and a Plan),
-// Rollover, Rollback, Forward, RequestRenewal, Remove.
+// Rollover, Rollback, Forward, Pause, Resume, RequestRenewal, Remove.
 //
 // # Glossary
 //

@@ -65,7 +65,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-wake:
-		case <-time.After(d.idle(err, time.Now())):
+		case <-time.After(d.idle(err)):
 		}
 		// Many members report at the same moment: one look at the store serves them all.
 		select {
@@ -77,11 +77,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 // idle is how long the store need not be looked at when it says nothing by itself. What is due in a settled cluster is
-// weeks away, and the watch wakes the driver at every change; while a rollover runs, or after an error, a change that the
-// watch missed must not cost more than a moment.
-func (d *Daemon) idle(err error, now time.Time) time.Duration {
-	p := d.now()
-	if err != nil || p == nil || p.trust.bundle.Phase != verify.Settled || p.trust.bundle.Pending != nil {
+// weeks away, and the watch wakes the driver at every change; while a rollover runs a change that the watch missed must
+// not cost more than a moment.
+func (d *Daemon) idle(err error) time.Duration {
+	switch p := d.now(); {
+	case err != nil || p == nil:
+		return driverRetry
+	case p.trust.bundle.Phase != verify.Settled || p.trust.bundle.Pending != nil:
 		return driverTick
 	}
 	return settledTick
@@ -107,7 +109,7 @@ func (d *Daemon) watch(ctx context.Context, wake chan<- struct{}) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(driverTick):
+		case <-time.After(driverRetry):
 		}
 	}
 }
@@ -141,6 +143,15 @@ func (d *Daemon) drive(ctx context.Context, p *publication) (moved bool, err err
 	}
 	view := View{State: p.trust.bundle, Digest: p.trust.digest, Members: p.members}
 	decision := Next(view, time.Now())
+	if decision.Commit != nil || decision.Make != nil {
+		pause, _, err := c.paused(ctx)
+		if err != nil {
+			return false, err
+		}
+		if pause != nil {
+			decision = Decision{Blockers: []Blocker{{Reason: "an operator paused it: " + pause.Reason}}}
+		}
+	}
 	d.say(p.trust.bundle, decision.Blockers)
 	next := decision.Commit
 	switch {

@@ -9,7 +9,8 @@ const (
 	maxWait   = 5 * time.Minute // of a long poll
 	maxReason = 1024            // bytes of a reason that people give
 
-	driverTick    = time.Second           // a look at the store even when nothing was heard, while a rollover runs
+	driverRetry   = time.Second           // after an error
+	driverTick    = 10 * time.Second      // a look at the store even when nothing was heard, while a rollover runs
 	settledTick   = 5 * time.Minute       // the same in a settled cluster
 	driverPause   = 10 * time.Millisecond // many reports arrive together
 	lookBound     = 30 * time.Second      // of one look at the store

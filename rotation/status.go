@@ -17,6 +17,7 @@ type Status struct {
 	Digest   verify.Digest
 	Members  []Member
 	Blockers []Blocker // who keeps the rollover from its next step, and why; none when nothing waits
+	Paused   *Pause    // nil: rollovers go on
 }
 
 // Status reads the trust state and every member's record, and says who blocks.
@@ -25,7 +26,11 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("rotation: status: %w", err)
 	}
-	return Status{State: v.State, Digest: v.Digest, Members: v.Members, Blockers: Next(v, time.Now()).Blockers}, nil
+	paused, _, err := c.paused(ctx)
+	if err != nil {
+		return Status{}, fmt.Errorf("rotation: status: %w", err)
+	}
+	return Status{State: v.State, Digest: v.Digest, Members: v.Members, Blockers: Next(v, time.Now()).Blockers, Paused: paused}, nil
 }
 
 // Duty is what a trusted root is there for.

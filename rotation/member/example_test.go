@@ -168,6 +168,8 @@ func Example_operator() {
 	if err := cluster.Rollover(ctx, keystore.Ed25519); err != nil {
 		log.Fatal(err)
 	}
+	fmt.Println("pause:", cluster.Pause(ctx, "not before the backup is done"))
+	fmt.Println("resume:", cluster.Resume(ctx))
 	s = wait(ctx, cluster, func(s rotation.Status) bool { return s.State.Phase == verify.Settled && s.State.Signer == 2 })
 	roots, err := s.Roots()
 	if err != nil {
@@ -190,6 +192,8 @@ func Example_operator() {
 	fmt.Println("remove:", cluster.Remove(ctx, node.Identity(), "it is replaced by another machine"))
 	// Output:
 	// root g1 to g2 (ed25519): 2 leaves, 0 in the way
+	// pause: <nil>
+	// resume: <nil>
 	// root g2 is signing, 2 leaves
 	// rollback: rotation: rollback: no rollover is running
 	// forward: rotation: forward: no rollover is running

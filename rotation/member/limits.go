@@ -13,6 +13,6 @@ const (
 	retryMost   = 5 * time.Second
 	bootBound   = 15 * time.Second // without any CA daemon for so long, a member serves what its disk holds
 	heartbeat   = 10 * time.Minute // a report even when nothing changed
-	refusalPoll = 2 * time.Second  // a look at whom the member refused, while a rollover runs
+	refusalPoll = 5 * time.Second  // a look at whom the member refused, while a rollover runs
 	clockPoll   = time.Minute      // timers stop while a machine sleeps: the wall clock is looked at beside them
 )

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -221,6 +222,62 @@ func TestUpkeep(t *testing.T) {
 		}
 		cancel()
 	})
+}
+
+// B34: a paused rollover stands where it is, in each phase, while renewals go on; it is resumed by whoever wants.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		v := newVirtual(ctx, t, map[fingerprint.Role]time.Duration{fingerprint.Node: time.Hour}, "a", "b")
+		if err := v.cluster.Resume(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.cluster.Pause(ctx, "the night before a holiday"); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.cluster.Rollover(ctx, keystore.P256); err != nil {
+			t.Fatal(err)
+		}
+		for _, phase := range []verify.Phase{verify.Settled, verify.Trust, verify.Switch, verify.Drop} {
+			leaf := v.members[1].Live().Leaf()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			s := v.fresh()
+			if s.State.Phase != phase || s.Paused == nil || s.Paused.Reason != "the night before a holiday" {
+				t.Fatalf("phase %s, want %s, paused %v", s.State.Phase, phase, s.Paused)
+			}
+			if v.members[1].Live().Leaf().Equal(leaf) {
+				t.Errorf("%s: nothing was renewed", phase)
+			}
+			// One step further, and paused again before the next: a step takes longer than these two calls.
+			if err := errors.Join(v.cluster.Resume(ctx), v.stepped(phase), v.cluster.Pause(ctx, "the night before a holiday")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := v.cluster.Resume(ctx); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := v.fresh(); s.State.Signer != 2 || s.State.Phase != verify.Settled {
+			t.Errorf("g%d signs in %s", s.State.Signer, s.State.Phase)
+		}
+		cancel()
+	})
+}
+
+// stepped returns when the cluster is in another phase than this one.
+func (v *virtual) stepped(from verify.Phase) error {
+	for _, err := range v.store.Watch(v.t.Context(), "", 0) {
+		if err != nil {
+			return err
+		}
+		if s, err := v.cluster.Status(v.t.Context()); err != nil || s.State.Phase != from {
+			return err
+		}
+	}
+	return nil
 }
 
 // pass lets days go by and looks at each.
