@@ -27,6 +27,8 @@
 // Once for each further member: member.Enroll, whose admit function brings the request to rotation.Cluster.Admit
 // and the answer back, over a channel that both sides trust.
 //
+// When a member was off for longer than its leaf lived: member.Reenroll, with the same admit function, before it is opened.
+//
 // At each start of a member: member.Open, Member.Run with member.Remote, and, when Ready is closed, listeners and
 // dials with the configurations of Member.Live.
 //

@@ -128,11 +128,13 @@ func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Iden
 		return news, fmt.Errorf("%w: you hold state %v of another term than %v", ErrRefused, ask.State, current)
 	}
 	from := ask.State.Number
-	for n := from + 1; n <= current.Number && n-from <= maxStates; n++ {
+	size := 0
+	for n := from + 1; n <= current.Number && n-from <= maxStates && size < maxStateBytes; n++ {
 		signed, err := d.cluster.envelope(ctx, fingerprint.Version{Term: current.Term, Number: n})
 		if err != nil {
 			return news, err
 		}
+		size += len(signed)
 		news.States = append(news.States, signed)
 	}
 	if ask.Registry.Less(p.registry.Version()) {

@@ -5,9 +5,10 @@ import "time"
 const (
 	rootLabelPrefix = "root-"
 
-	maxStates = 64              // signed states in one answer
-	maxWait   = 5 * time.Minute // of a long poll
-	maxReason = 1024            // bytes of a reason that people give
+	maxStates     = 64              // signed states in one answer
+	maxStateBytes = 8 << 20         // after so many bytes of them the rest waits for the next
+	maxWait       = 5 * time.Minute // of a long poll
+	maxReason     = 1024            // bytes of a reason that people give
 
 	driverRetry   = time.Second           // after an error
 	driverTick    = 10 * time.Second      // a look at the store even when nothing was heard, while a rollover runs

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"
@@ -18,6 +22,7 @@ import (
 const (
 	recordKey     = "member"
 	registryKey   = "registry"
+	partsKey      = "registry-parts"
 	documentLabel = "document"
 )
 
@@ -97,44 +102,100 @@ func (d *disk) credentials(ctx context.Context) (live.Credentials, error) {
 	return live.Credentials{Chain: d.record.Chain, Key: key, Bundle: bundle, Registry: registry}, nil
 }
 
-// storedRegistry is a registry on disk: what was removed stays removed across a restart without a CA daemon.
-type storedRegistry struct {
+// registryHead names the registry on disk: what was removed stays removed across a restart without a CA daemon. Its
+// text stands in parts, since a store's records are small; they are durable before the head names them.
+type registryHead struct {
 	Version fingerprint.Version `json:"version"`
-	Text    string              `json:"text"`
+	Digest  string              `json:"digest"` // of the text: hexadecimal
+	Parts   int                 `json:"parts"`
+}
+
+func (h registryHead) part(n int) string {
+	return fmt.Sprintf("%s/%s/%04d", partsKey, h.Digest[:32], n)
+}
+
+func (d *disk) registryHead(ctx context.Context) (head registryHead, revision keystore.Revision, err error) {
+	r, err := d.store.Load(ctx, registryKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return head, 0, nil
+	}
+	if err != nil {
+		return head, 0, err
+	}
+	if err := json.Unmarshal(r.Value, &head); err != nil || len(head.Digest) != 2*sha256.Size {
+		return head, 0, fmt.Errorf("record %q is malformed: remove it, and the next answer of a CA daemon writes it anew (%v)", registryKey, err)
+	}
+	return head, r.Revision, nil
 }
 
 func (d *disk) registry(ctx context.Context) (*fingerprint.Registry, error) {
-	r, err := d.store.Load(ctx, registryKey)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fingerprint.NewRegistry(fingerprint.Version{}, nil)
-	}
+	head, _, err := d.registryHead(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var stored storedRegistry
-	if err := json.Unmarshal(r.Value, &stored); err != nil {
-		return nil, err
+	var text []byte
+	for n := range head.Parts {
+		r, err := d.store.Load(ctx, head.part(n))
+		if err != nil {
+			return nil, err
+		}
+		text = append(text, r.Value...)
 	}
-	return fingerprint.ParseRegistry(stored.Version, []byte(stored.Text))
+	registry, err := fingerprint.ParseRegistry(head.Version, text)
+	if err == nil && head.Parts > 0 && hexDigest(registry) != head.Digest {
+		err = fmt.Errorf("parts do not belong to head %v", head.Version)
+	}
+	return registry, err
+}
+
+func hexDigest(r *fingerprint.Registry) string {
+	digest := r.Digest()
+	return hex.EncodeToString(digest[:])
 }
 
 func (d *disk) saveRegistry(ctx context.Context, registry *fingerprint.Registry) error {
-	var old keystore.Revision
-	if r, err := d.store.Load(ctx, registryKey); err == nil {
-		old = r.Revision
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	_, revision, err := d.registryHead(ctx)
+	if err != nil {
 		return err
 	}
 	text, err := registry.AppendText(nil)
 	if err != nil {
 		return err
 	}
-	value, err := json.Marshal(storedRegistry{registry.Version(), string(text)})
+	head := registryHead{Version: registry.Version(), Digest: hexDigest(registry)}
+	for part := range slices.Chunk(text, registryPart) {
+		// Parts are named by what they are parts of: one that is there already is the same.
+		_, err := d.store.Replace(ctx, head.part(head.Parts), 0, part)
+		if err != nil && !errors.Is(err, keystore.ErrConflict) {
+			return err
+		}
+		head.Parts++
+	}
+	value, err := json.Marshal(head)
 	if err != nil {
 		return err
 	}
-	_, err = d.store.Replace(ctx, registryKey, old, value)
-	return err
+	if _, err := d.store.Replace(ctx, registryKey, revision, value); err != nil {
+		return err
+	}
+	return d.dropParts(ctx, head)
+}
+
+// dropParts removes the parts of other registries than the one that head names.
+func (d *disk) dropParts(ctx context.Context, head registryHead) error {
+	records, _, err := d.store.List(ctx, partsKey+"/")
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if strings.HasPrefix(r.Key, partsKey+"/"+head.Digest[:32]+"/") {
+			continue
+		}
+		if err := d.store.Remove(ctx, r.Key, r.Revision); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // nextKey returns the key that is to follow the one served, making it first when there is none. The label is durable

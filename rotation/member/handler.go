@@ -28,7 +28,7 @@ func Handler(d *rotation.Daemon) http.Handler {
 	}))
 	mux.HandleFunc("POST "+pathReport, authenticated(func(w http.ResponseWriter, r *http.Request, peer verify.Peer) {
 		var body reportBody
-		if err := readJSON(r.Body, &body); err != nil {
+		if err := readJSON(r.Body, maxRequest, &body); err != nil {
 			writeError(w, http.StatusBadRequest, err)
 			return
 		}
@@ -37,7 +37,7 @@ func Handler(d *rotation.Daemon) http.Handler {
 	}))
 	mux.HandleFunc("POST "+pathRenew, authenticated(func(w http.ResponseWriter, r *http.Request, peer verify.Peer) {
 		var body rotation.Renewal
-		if err := readJSON(r.Body, &body); err != nil {
+		if err := readJSON(r.Body, maxRequest, &body); err != nil {
 			writeError(w, http.StatusBadRequest, err)
 			return
 		}

@@ -20,6 +20,76 @@ import (
 	"github.com/clusterca/clusterca/verify"
 )
 
+// Everybody was off for longer than any leaf lives, the control member of the CA daemon included. Each comes back as the
+// member that it was, with its own key, by an enrolment of the same kind as its first; an answer from before what it
+// knows is refused.
+func TestReenroll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		v := newVirtual(ctx, t, nil, "a", "b")
+		early := v.fresh().State
+		v.rollover(keystore.P256, 2)
+		cancel()
+		synctest.Wait()
+
+		time.Sleep(10 * 24 * time.Hour)
+		ctx, cancel = context.WithCancel(t.Context())
+		for i, m := range v.members {
+			if _, err := member.Open(ctx, v.config(i)); err == nil {
+				t.Fatalf("%s opens with a leaf that ended", m.Identity())
+			}
+			key := m.Live().Self().Key
+			v.members[i] = v.back(ctx, i)
+			if v.members[i].Live().Self().Key != key {
+				t.Errorf("%s came back with another key", m.Identity())
+			}
+		}
+		v.rollover(keystore.P256, 3)
+
+		payload, err := early.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = member.Reenroll(ctx, v.config(1), func(ctx context.Context, r rotation.Request) (rotation.Answer, error) {
+			answer, err := v.cluster.Admit(ctx, r)
+			answer.State, answer.Chain = payload, v.first[1]
+			return answer, err
+		})
+		if err == nil {
+			t.Error("an answer from before is taken")
+		}
+		cancel()
+	})
+}
+
+// config is what the member was enrolled with.
+func (v *virtual) config(i int) member.Config {
+	return member.Config{Keys: v.stores[i], Store: v.stores[i], Log: logger(v.t)}
+}
+
+// back enrols a member again and runs it; the first is the CA daemon's.
+func (v *virtual) back(ctx context.Context, i int) *member.Member {
+	v.t.Helper()
+	if err := member.Reenroll(ctx, v.config(i), v.cluster.Admit); err != nil {
+		v.t.Fatal(err)
+	}
+	m, err := member.Open(ctx, v.config(i))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if i == 0 {
+		documents, err := m.Documents(ctx)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		v.daemon = v.cluster.Daemon(m.Identity(), documents)
+		go v.daemon.Run(ctx)
+	}
+	go m.Run(ctx, member.Direct(v.daemon))
+	<-m.Ready()
+	return m
+}
+
 // virtual is a cluster in virtual time: no network, everything else as it is.
 type virtual struct {
 	t       *testing.T
@@ -29,6 +99,7 @@ type virtual struct {
 	stores  []*keystore.Memory // the members' own
 	daemon  *rotation.Daemon
 	members []*member.Member
+	first   [][][]byte // the chains that they were enrolled with
 }
 
 func (v *virtual) enrol(role fingerprint.Role, name string, admit func(context.Context, rotation.Request) (rotation.Answer, error)) *member.Member {
@@ -48,6 +119,7 @@ func (v *virtual) enrol(role fingerprint.Role, name string, admit func(context.C
 		v.t.Fatal(err)
 	}
 	v.members = append(v.members, m)
+	v.first = append(v.first, m.Live().Credentials().Chain)
 	return m
 }
 
