@@ -45,8 +45,8 @@ func caProcess(t *teller, args []string) error {
 		return err
 	}
 	daemon := cluster.Daemon(self.Identity(), documents)
-	go daemon.Run(ctx)
-	go self.Run(ctx, member.Direct(daemon))
+	go vital(t, func() error { return daemon.Run(ctx) })
+	go vital(t, func() error { return self.Run(ctx, member.Direct(daemon)) })
 	<-self.Ready()
 	listener, err := net.Listen("tcp", args[2])
 	if err != nil {
@@ -58,7 +58,7 @@ func caProcess(t *teller, args []string) error {
 		TLSConfig:         self.Live().ServerConfig(verify.AnyOf(fingerprint.Control, fingerprint.Node)),
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
-	go server.ServeTLS(listener, "", "")
+	go vital(t, func() error { return server.ServeTLS(listener, "", "") })
 	t.tell(event{Ready: listener.Addr().String()})
 	for {
 		if _, err := t.next(); err != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"
@@ -28,7 +30,7 @@ func nodeProcess(t *teller, args []string) error {
 	if err != nil {
 		return err
 	}
-	go m.Run(ctx, member.Remote(args[2]))
+	go vital(t, func() error { return m.Run(ctx, member.Remote(args[2])) })
 	<-m.Ready()
 	inner, err := net.Listen("tcp", args[1])
 	if err != nil {
@@ -49,6 +51,14 @@ func nodeProcess(t *teller, args []string) error {
 		t.tell(event{Credentials: live})
 		return err
 	})
+}
+
+// vital runs what a process cannot do without: when it ends, the parent hears why, and the process ends too.
+func vital(t *teller, run func() error) {
+	if err := run(); !errors.Is(err, context.Canceled) {
+		t.tell(event{Error: err.Error()})
+		os.Exit(1)
+	}
 }
 
 // obey carries the parent's commands out until it is gone.
