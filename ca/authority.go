@@ -2,21 +2,19 @@ package ca
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
-	"github.com/clusterca/clusterca/keystore"
 )
 
 // Authority is a CA certificate and the signer that matches it.
 type Authority struct {
 	certificate *x509.Certificate
 	signer      crypto.Signer
-	key         fingerprint.Key
+	key         publicKey
 }
 
 // RootRequest says what a root is called and how long it lives.
@@ -53,7 +51,7 @@ func createRoot(signer crypto.Signer, r RootRequest) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	life, err := rootLifetime.choose(r.Lifetime)
+	life, err := rootProfile.lifetime(r.Lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -61,20 +59,20 @@ func createRoot(signer crypto.Signer, r RootRequest) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := caTemplate(r.Cluster, rootSubject(r, key), key, v)
-	certificate, err := sign(template, template, signer.Public(), signer)
+	d := authorityDraft(rootProfile, r.Cluster, key, v)
+	d.subject = authoritySubject(r.Cluster, r.Name, fmt.Sprintf("root g%d", r.Generation), key.fingerprint).encode()
+	d.by = key.scheme
+	certificate, err := d.sign(signer)
 	if err != nil {
 		return nil, err
 	}
 	return Open(certificate, signer)
 }
 
-// acceptable returns the fingerprint of a key that may stand in a certificate.
-func acceptable(public crypto.PublicKey) (fingerprint.Key, error) {
-	if _, err := keystore.AlgorithmOf(public); err != nil {
-		return fingerprint.Key{}, err
-	}
-	return fingerprint.OfPublicKey(public)
+// authorityDraft is what all CA certificates have in common. The URI constraint is a second line only: verifiers compare
+// the whole identity.
+func authorityDraft(p *profile, cluster fingerprint.ClusterID, key publicKey, v validity) *draft {
+	return &draft{profile: p, key: key, validity: v, uri: cluster.URI(), domain: cluster.Domain}
 }
 
 // Open puts a CA certificate and its signer together. The error wraps ErrMismatch when they do not belong together;
@@ -84,8 +82,8 @@ func Open(certificate *x509.Certificate, signer crypto.Signer) (*Authority, erro
 	if err != nil {
 		return nil, fmt.Errorf("ca: open %q: %w", certificate.Subject.CommonName, err)
 	}
-	if want := KeyOf(certificate); key != want {
-		return nil, fmt.Errorf("ca: open %q: signer has key %s, the certificate %s: %w", certificate.Subject.CommonName, key.Short(), want.Short(), ErrMismatch)
+	if want := KeyOf(certificate); key.fingerprint != want {
+		return nil, fmt.Errorf("ca: open %q: signer has key %s, the certificate %s: %w", certificate.Subject.CommonName, key.fingerprint.Short(), want.Short(), ErrMismatch)
 	}
 	if !certificate.BasicConstraintsValid || !certificate.IsCA || certificate.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return nil, fmt.Errorf("ca: open %q: the certificate is not a CA's", certificate.Subject.CommonName)
@@ -97,7 +95,7 @@ func Open(certificate *x509.Certificate, signer crypto.Signer) (*Authority, erro
 func (a *Authority) Certificate() *x509.Certificate { return a.certificate }
 
 // Key is the fingerprint of the authority's key.
-func (a *Authority) Key() fingerprint.Key { return a.key }
+func (a *Authority) Key() fingerprint.Key { return a.key.fingerprint }
 
 // Bridge certifies the key of another root with this one: new-with-old, when a is the root before it. It has the other
 // root's subject and key identifier, and ends with the first of the two. It is public and kept for ever.
@@ -123,39 +121,26 @@ func (a *Authority) bridge(to *x509.Certificate) (*x509.Certificate, error) {
 	if err := to.CheckSignature(to.SignatureAlgorithm, to.RawTBSCertificate, to.Signature); err != nil {
 		return nil, fmt.Errorf("its own signature: %w", err)
 	}
-	if KeyOf(to) == a.key {
+	if KeyOf(to) == a.key.fingerprint {
 		return nil, errors.New("it has this authority's own key")
 	}
-	v := validity{to.NotBefore, to.NotAfter}
-	if a.certificate.NotAfter.Before(v.notAfter) {
-		v.notAfter = a.certificate.NotAfter
+	key, err := acceptable(to.PublicKey)
+	if err != nil {
+		return nil, err
 	}
-	template := caTemplate(id, to.Subject, KeyOf(to), v)
-	template.RawSubject = to.RawSubject
-	template.MaxPathLen = pathLength - 1
-	return sign(template, a.certificate, to.PublicKey, a.signer)
+	v, err := validity{to.NotBefore, to.NotAfter}.within(a.span(), true)
+	if err != nil {
+		return nil, err
+	}
+	d := authorityDraft(bridgeProfile, id, key, v)
+	d.subject = to.RawSubject
+	return a.sign(d)
 }
 
-// sign turns a template into a certificate and looks at what came out: a token that signs with another key, or a fault
-// in the signature, must not leave this function.
-func sign(template, issuer *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) (*x509.Certificate, error) {
-	template.SerialNumber = newSerial()
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, signer)
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("what was signed does not parse: %w", err)
-	}
-	if err := matches(certificate, template, public); err != nil {
-		return nil, err
-	}
-	if issuer == template {
-		issuer = certificate
-	}
-	if err := certificate.CheckSignatureFrom(issuer); err != nil {
-		return nil, fmt.Errorf("what was signed does not verify: %w", err)
-	}
-	return certificate, nil
+// span is the authority's own, which nothing that it signs may exceed.
+func (a *Authority) span() validity { return validity{a.certificate.NotBefore, a.certificate.NotAfter} }
+
+func (a *Authority) sign(d *draft) (*x509.Certificate, error) {
+	d.issuer, d.by = a.certificate, a.key.scheme
+	return d.sign(a.signer)
 }

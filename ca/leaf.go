@@ -3,11 +3,9 @@ package ca
 import (
 	"crypto"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -56,28 +54,29 @@ func (a *Authority) Issue(r Request) (*Leaf, error) {
 }
 
 func (a *Authority) issue(r Request) (*Leaf, error) {
+	d, err := a.draft(r)
+	if err != nil {
+		return nil, err
+	}
+	return a.release(d)
+}
+
+func (a *Authority) draft(r Request) (*draft, error) {
 	if err := a.ofCluster(r.Cluster, r.Identity); err != nil {
 		return nil, err
 	}
-	life, err := leafLifetimes[r.Identity.Role].choose(r.Lifetime)
+	p := leafProfiles[r.Identity.Role]
+	life, err := p.lifetime(r.Lifetime)
 	if err != nil {
 		return nil, err
 	}
-	template, err := a.leafTemplate(r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
+	d, err := a.leafDraft(p, r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
 	if err != nil {
 		return nil, err
 	}
-	template.Subject = leafSubject(r.Name, r.Identity.ID, r.Cluster)
-	template.ExtKeyUsage = usages(r.Identity.Role)
-	uri, err := url.Parse(r.Identity.String())
-	if err != nil {
-		return nil, err
-	}
-	template.URIs = []*url.URL{uri}
-	if err := addHosts(template, r.Identity.Role, r.Hosts); err != nil {
-		return nil, err
-	}
-	return a.release(template, r.PublicKey)
+	d.subject = subjectOf(r.Cluster, r.Name, r.Identity.ID).encode()
+	d.uri = r.Identity.String()
+	return d, d.addHosts(r.Identity.Role, r.Hosts)
 }
 
 // ofCluster refuses to sign for another cluster than the authority's own.
@@ -91,43 +90,27 @@ func (a *Authority) ofCluster(cluster fingerprint.ClusterID, id fingerprint.Iden
 	return nil
 }
 
-// leafTemplate is what all end certificates have in common: digitalSignature alone, no CA, and an end no later than the
-// issuer's.
-func (a *Authority) leafTemplate(public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*x509.Certificate, error) {
+// leafDraft is what all end certificates have in common: a key of their own, and an end no later than the issuer's.
+func (a *Authority) leafDraft(p *profile, public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*draft, error) {
 	key, err := acceptable(public)
 	if err != nil {
 		return nil, err
 	}
-	if key == a.key {
+	if key.fingerprint == a.key.fingerprint {
 		return nil, errors.New("the key is the authority's own: make another")
 	}
 	v, err := span(now, backdate, life)
 	if err != nil {
 		return nil, err
 	}
-	if last := a.certificate.NotAfter; v.notAfter.After(last) {
-		if !clamp {
-			return nil, fmt.Errorf("it would end %s, its issuer ends %s: ask for no more, or renew the issuer: %w", v.notAfter.Format(time.RFC3339), last.Format(time.RFC3339), ErrLifetime)
-		}
-		v.notAfter = last
+	if v, err = v.within(a.span(), clamp); err != nil {
+		return nil, err
 	}
-	if v.notBefore.Before(a.certificate.NotBefore) {
-		v.notBefore = a.certificate.NotBefore
-	}
-	if !v.notAfter.After(v.notBefore) {
-		return nil, fmt.Errorf("the issuer ended %s: renew it first: %w", a.certificate.NotAfter.Format(time.RFC3339), ErrLifetime)
-	}
-	return &x509.Certificate{
-		NotBefore:             v.notBefore,
-		NotAfter:              v.notAfter,
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		BasicConstraintsValid: true,
-		SubjectKeyId:          keyID(key),
-	}, nil
+	return &draft{profile: p, key: key, validity: v}, nil
 }
 
-func (a *Authority) release(template *x509.Certificate, public crypto.PublicKey) (*Leaf, error) {
-	certificate, err := sign(template, a.certificate, public, a.signer)
+func (a *Authority) release(d *draft) (*Leaf, error) {
+	certificate, err := a.sign(d)
 	if err != nil {
 		return nil, err
 	}
@@ -151,17 +134,16 @@ func (a *Authority) issueDocumentSigner(r DocumentRequest) (*Leaf, error) {
 	if r.Member.Role != fingerprint.Control {
 		return nil, fmt.Errorf("only control members sign documents: %w", fingerprint.ErrIdentity)
 	}
-	template, err := a.leafTemplate(r.PublicKey, r.Now, 0, documentLifetime.usual, true)
+	d, err := a.leafDraft(documentProfile, r.PublicKey, r.Now, 0, documentProfile.usual, true)
 	if err != nil {
 		return nil, err
 	}
-	template.Subject = leafSubject("", "documents of "+r.Member.ID, r.Cluster)
-	template.UnknownExtKeyUsage = []asn1.ObjectIdentifier{DocumentSigning}
-	return a.release(template, r.PublicKey)
+	d.subject = subjectOf(r.Cluster, "", "documents of "+r.Member.ID).encode()
+	return a.release(d)
 }
 
 // addHosts sorts hosts into DNS names and IP addresses.
-func addHosts(template *x509.Certificate, role fingerprint.Role, hosts []string) error {
+func (d *draft) addHosts(role fingerprint.Role, hosts []string) error {
 	if role == fingerprint.User && len(hosts) > 0 {
 		return fmt.Errorf("a user serves no host, asked for %q: %w", hosts, ErrNames)
 	}
@@ -170,13 +152,13 @@ func addHosts(template *x509.Certificate, role fingerprint.Role, hosts []string)
 	}
 	for _, host := range hosts {
 		if address, err := netip.ParseAddr(host); err == nil && address.Zone() == "" {
-			template.IPAddresses = append(template.IPAddresses, address.Unmap().AsSlice())
+			d.addresses = append(d.addresses, address.Unmap().AsSlice())
 			continue
 		}
 		if !dnsName(host) {
 			return fmt.Errorf("%q is neither an IP address nor a lower-case DNS name: %w", host, ErrNames)
 		}
-		template.DNSNames = append(template.DNSNames, host)
+		d.dns = append(d.dns, host)
 	}
 	return nil
 }

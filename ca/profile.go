@@ -1,94 +1,72 @@
 package ca
 
 import (
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
-	"fmt"
-	"math/big"
-	"net/url"
-	"strings"
+	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
 )
 
-// DocumentSigning is the one extended key usage of a document signer: id-kp-documentSigning (RFC 9336 §3.1).
-var DocumentSigning = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 36}
+const (
+	day  = 24 * time.Hour
+	year = 365 * day
+)
+
+// Backdate is how far before now a certificate begins unless the caller says otherwise: clocks differ. One that lives
+// so shortly that this would be most of its life is backdated by a quarter of its lifetime: members renew at a part of
+// the whole span, which must lie ahead when the certificate is issued.
+const (
+	Backdate    = 5 * time.Minute
+	maxBackdate = time.Hour
+)
 
 // pathLength of every root: one bridge and one intermediate, which is all that a handshake ever carries. A root that
 // cannot have a CA below it could never be succeeded without a break, and it cannot be changed later.
 const pathLength = 2
 
-// maxName is ub-common-name and ub-organization-name (RFC 5280 appendix A).
-const maxName = 64
+// DocumentSigning is the one extended key usage of a document signer: id-kp-documentSigning (RFC 9336 §3.1).
+var DocumentSigning = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 36}
 
-// usages are the extended key usages of a role. Users only ever dial: a stolen user certificate serves nobody.
-func usages(r fingerprint.Role) []x509.ExtKeyUsage {
-	if r == fingerprint.User {
-		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+// profile says what a kind of certificate may say: how long it lives when the caller does not say and at most, and what
+// its key is for. Basic constraints, key usage and name constraints are critical in all of them.
+type profile struct {
+	name        string
+	usual, most time.Duration
+	keyUsage    x509.KeyUsage
+	purposes    []purpose // none: not limited, as CAs are
+	isCA        bool
+	pathLength  int
+}
+
+// purpose is an extended key usage.
+type purpose struct {
+	known   x509.ExtKeyUsage      // what crypto/x509 calls it
+	id      asn1.ObjectIdentifier // what it does not know
+	encoded []byte
+}
+
+var (
+	serverAuth   = purpose{known: x509.ExtKeyUsageServerAuth, encoded: oid(1, 3, 6, 1, 5, 5, 7, 3, 1)}
+	clientAuth   = purpose{known: x509.ExtKeyUsageClientAuth, encoded: oid(1, 3, 6, 1, 5, 5, 7, 3, 2)}
+	documentOnly = purpose{id: DocumentSigning, encoded: oid(DocumentSigning...)}
+)
+
+const (
+	signs     = x509.KeyUsageDigitalSignature
+	certifies = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+)
+
+// All that is ever signed, with all lifetimes and caps. Members renew themselves, so a leaf lives days; the caps leave
+// room for members that are renewed by hand. Users only ever dial: a stolen user certificate serves nobody.
+var (
+	rootProfile         = &profile{"root", 5 * year, 10 * year, certifies, nil, true, pathLength}
+	bridgeProfile       = &profile{"bridge", 10 * year, 10 * year, certifies, nil, true, pathLength - 1}
+	intermediateProfile = &profile{"intermediate", year, 2 * year, certifies, nil, true, 0}
+	documentProfile     = &profile{"document signer", year, 2 * year, signs, []purpose{documentOnly}, false, 0}
+	leafProfiles        = map[fingerprint.Role]*profile{
+		fingerprint.Control: {"control leaf", 7 * day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0},
+		fingerprint.Node:    {"node leaf", day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0},
+		fingerprint.User:    {"user leaf", day, 90 * day, signs, []purpose{clientAuth}, false, 0},
 	}
-	return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-}
-
-// caTemplate is what roots and bridges have in common. The URI constraint is a second line only: verifiers compare the
-// whole identity.
-func caTemplate(id fingerprint.ClusterID, subject pkix.Name, key fingerprint.Key, v validity) *x509.Certificate {
-	return &x509.Certificate{
-		Subject:                     subject,
-		NotBefore:                   v.notBefore,
-		NotAfter:                    v.notAfter,
-		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid:       true,
-		IsCA:                        true,
-		MaxPathLen:                  pathLength,
-		SubjectKeyId:                keyID(key),
-		URIs:                        []*url.URL{{Scheme: "spiffe", Host: id.Domain}},
-		PermittedDNSDomainsCritical: true, // of all name constraints, despite its name
-		PermittedURIDomains:         []string{id.Domain},
-	}
-}
-
-// rootSubject is different for each root: a verifier that looks roots up by name finds one and tries no other.
-func rootSubject(r RootRequest, key fingerprint.Key) pkix.Name {
-	suffix := fmt.Sprintf(" root g%d %x", r.Generation, key[:4])
-	return pkix.Name{
-		Organization: organization(r.Name, r.Cluster),
-		CommonName:   cut(r.Cluster.Domain, maxName-len(suffix)) + suffix,
-		SerialNumber: r.Cluster.UUID,
-	}
-}
-
-// leafSubject is for people and for the cluster's UUID. Nobody is authenticated by the common name.
-func leafSubject(name, id string, cluster fingerprint.ClusterID) pkix.Name {
-	return pkix.Name{Organization: organization(name, cluster), CommonName: cut(id, maxName), SerialNumber: cluster.UUID}
-}
-
-func organization(name string, cluster fingerprint.ClusterID) []string {
-	if name == "" {
-		name = cluster.Domain
-	}
-	return []string{cut(name, maxName)}
-}
-
-// cut shortens s to n bytes of whole UTF-8 characters.
-func cut(s string, n int) string {
-	s = strings.ToValidUTF8(s, "")
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "")
-}
-
-// keyID is the subject key identifier: the leftmost 160 bits of the SHA-256 of the SubjectPublicKeyInfo (RFC 7093 §2
-// method 4, cut as in method 1).
-func keyID(key fingerprint.Key) []byte { return key[:20:20] }
-
-// newSerial returns 127 random bits, positive: unique without anybody to ask (RFC 5280 §4.1.2.2).
-func newSerial() *big.Int {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[0] &= 0x7f
-	b[15] |= 1 // never zero
-	return new(big.Int).SetBytes(b[:])
-}
+)

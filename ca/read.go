@@ -16,8 +16,18 @@ const uriTag = 0x80 | 6
 // IdentityOf reads the identity that a leaf names: exactly one URI SAN, taken as the raw string and never through a
 // URL parser, which would see one identity where the bytes say another. The error wraps fingerprint.ErrIdentity.
 func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
-	var uri []byte
-	count := 0
+	uri, count, ok := uriOf(c)
+	if !ok {
+		return fingerprint.Identity{}, fmt.Errorf("ca: subject alternative name is malformed: %w", fingerprint.ErrIdentity)
+	}
+	if count != 1 {
+		return fingerprint.Identity{}, fmt.Errorf("ca: %d URI names, want exactly one: %w", count, fingerprint.ErrIdentity)
+	}
+	return fingerprint.ParseIdentity(string(uri))
+}
+
+// uriOf finds the URIs among the alternative names: the last one, and how many there are.
+func uriOf(c *x509.Certificate) (uri []byte, count int, ok bool) {
 	for _, extension := range c.Extensions {
 		if !extension.Id.Equal(subjectAltName) {
 			continue
@@ -37,13 +47,10 @@ func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
 			rest = rest[len(rest)-remaining(rest):]
 		}
 		if !ok {
-			return fingerprint.Identity{}, fmt.Errorf("ca: subject alternative name is malformed: %w", fingerprint.ErrIdentity)
+			return nil, 0, false
 		}
 	}
-	if count != 1 {
-		return fingerprint.Identity{}, fmt.Errorf("ca: %d URI names, want exactly one: %w", count, fingerprint.ErrIdentity)
-	}
-	return fingerprint.ParseIdentity(string(uri))
+	return uri, count, true
 }
 
 // element returns content and tag of the first DER element of b: single-byte tags and lengths up to four bytes, which
