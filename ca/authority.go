@@ -85,10 +85,14 @@ func Open(certificate *x509.Certificate, signer crypto.Signer) (*Authority, erro
 	if want := KeyOf(certificate); key.fingerprint != want {
 		return nil, fmt.Errorf("ca: open %q: signer has key %s, the certificate %s: %w", certificate.Subject.CommonName, key.fingerprint.Short(), want.Short(), ErrMismatch)
 	}
-	if !certificate.BasicConstraintsValid || !certificate.IsCA || certificate.KeyUsage&x509.KeyUsageCertSign == 0 {
+	if !isCA(certificate) {
 		return nil, fmt.Errorf("ca: open %q: the certificate is not a CA's", certificate.Subject.CommonName)
 	}
 	return &Authority{certificate, signer, key}, nil
+}
+
+func isCA(c *x509.Certificate) bool {
+	return c.BasicConstraintsValid && c.IsCA && c.KeyUsage&x509.KeyUsageCertSign != 0
 }
 
 // Certificate is the authority's own certificate; the caller does not change it.
@@ -108,15 +112,15 @@ func (a *Authority) Bridge(to *x509.Certificate) (*x509.Certificate, error) {
 }
 
 func (a *Authority) bridge(to *x509.Certificate) (*x509.Certificate, error) {
-	id := fingerprint.ClusterID{UUID: to.Subject.SerialNumber}
-	if len(to.URIs) == 1 {
-		id.Domain = to.URIs[0].Host
-	}
-	if err := id.Validate(); err != nil {
+	id, err := clusterOf(to)
+	if err != nil {
 		return nil, err
 	}
-	if id.UUID != a.certificate.Subject.SerialNumber {
-		return nil, fmt.Errorf("it is of cluster %s, not %s", id.UUID, a.certificate.Subject.SerialNumber)
+	if own, err := clusterOf(a.certificate); err != nil || id != own {
+		return nil, fmt.Errorf("it is of cluster %s (%s), the authority of %s (%s): %w", id.Domain, id.UUID, own.Domain, own.UUID, fingerprint.ErrIdentity)
+	}
+	if !isCA(to) {
+		return nil, errors.New("it is not a CA's")
 	}
 	if err := to.CheckSignature(to.SignatureAlgorithm, to.RawTBSCertificate, to.Signature); err != nil {
 		return nil, fmt.Errorf("its own signature: %w", err)

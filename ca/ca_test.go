@@ -11,6 +11,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"io"
+	"math/big"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -234,6 +236,55 @@ func TestOtherCluster(t *testing.T) {
 	}
 	if _, err := root.IssueDocumentSigner(ca.DocumentRequest{Cluster: id, Member: member(t, id, fingerprint.Node, "n"), PublicKey: newKey(t, keystore.P256).Public()}); err == nil {
 		t.Error("a node got a document signer")
+	}
+	// The UUID alone is not the cluster: the trust domain is what the root's own constraint permits.
+	renamed := fingerprint.ClusterID{Domain: "other.example", UUID: id.UUID}
+	_, err = root.Issue(ca.Request{Cluster: renamed, Identity: member(t, renamed, fingerprint.Node, "n"), PublicKey: newKey(t, keystore.P256).Public()})
+	if !errors.Is(err, fingerprint.ErrIdentity) {
+		t.Errorf("issue for another trust domain: %v", err)
+	}
+	if _, err := root.Bridge(newRoot(t, renamed, 2, keystore.P256).Certificate()); !errors.Is(err, fingerprint.ErrIdentity) {
+		t.Errorf("a bridge to another trust domain: %v", err)
+	}
+}
+
+// A bridge makes no CA of what is none.
+func TestBridgeToLeaf(t *testing.T) {
+	id := newID(t)
+	root, key := newRoot(t, id, 1, keystore.P256), newKey(t, keystore.P256)
+	uri, err := url.Parse(id.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "leaf", SerialNumber: id.UUID},
+		URIs: []*url.URL{uri}, NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Bridge(leaf); err == nil {
+		t.Error("a leaf became a CA")
+	}
+}
+
+// Any span down to seconds can be asked for, whole seconds or not (B51).
+func TestShortAndBrokenSpans(t *testing.T) {
+	id := newID(t)
+	root := newRoot(t, id, 1, keystore.P256)
+	for _, life := range []time.Duration{10 * time.Second, 90 * time.Second, 19*time.Minute + time.Second, time.Hour + time.Millisecond} {
+		for _, backdate := range []time.Duration{0, 1500 * time.Millisecond} {
+			leaf, err := root.Issue(ca.Request{Cluster: id, Identity: member(t, id, fingerprint.Node, "n"), PublicKey: newKey(t, keystore.P256).Public(),
+				Lifetime: life, Backdate: backdate, Now: time.Now().Add(time.Minute)})
+			if err != nil {
+				t.Errorf("%s, backdated by %s: %v", life, backdate, err)
+			} else if span := leaf.Certificate.NotAfter.Sub(leaf.Certificate.NotBefore); span < life {
+				t.Errorf("%s, backdated by %s: lives %s", life, backdate, span)
+			}
+		}
 	}
 }
 

@@ -39,9 +39,10 @@ type draft struct {
 }
 
 func (d *draft) drawSerial() {
-	rand.Read(d.serial[:]) // never fails
-	d.serial[0] &= 0x7f
-	d.serial[15] |= 1 // never zero
+	for d.serial == [16]byte{} {
+		rand.Read(d.serial[:]) // never fails
+		d.serial[0] &= 0x7f
+	}
 }
 
 // encode gives the whole certificate with an empty signature: what is linted now and signed next are the same bytes.

@@ -84,8 +84,12 @@ func (a *Authority) ofCluster(cluster fingerprint.ClusterID, id fingerprint.Iden
 	if err := errors.Join(cluster.Validate(), id.Validate()); err != nil {
 		return err
 	}
-	if cluster.UUID != a.certificate.Subject.SerialNumber || cluster.Domain != id.Domain {
-		return fmt.Errorf("the authority is of cluster %s, the request of %s (%s): %w", a.certificate.Subject.SerialNumber, cluster.UUID, cluster.Domain, fingerprint.ErrIdentity)
+	own, err := clusterOf(a.certificate)
+	if err != nil {
+		return fmt.Errorf("the authority: %w", err)
+	}
+	if cluster != own || own.Domain != id.Domain {
+		return fmt.Errorf("the authority is of cluster %s (%s), the request of %s (%s): %w", own.Domain, own.UUID, cluster.Domain, cluster.UUID, fingerprint.ErrIdentity)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
+	"strings"
 
 	"github.com/clusterca/clusterca/fingerprint"
 )
@@ -24,6 +25,17 @@ func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
 		return fingerprint.Identity{}, fmt.Errorf("ca: %d URI names, want exactly one: %w", count, fingerprint.ErrIdentity)
 	}
 	return fingerprint.ParseIdentity(string(uri))
+}
+
+// clusterOf reads which cluster a CA certificate is of: the trust domain is its one URI, the raw string again.
+func clusterOf(c *x509.Certificate) (fingerprint.ClusterID, error) {
+	uri, count, ok := uriOf(c)
+	id := fingerprint.ClusterID{UUID: c.Subject.SerialNumber}
+	id.Domain, _ = strings.CutPrefix(string(uri), "spiffe://")
+	if !ok || count != 1 || id.URI() != string(uri) {
+		return id, fmt.Errorf("%d URI names, want the trust domain's alone: %w", count, fingerprint.ErrIdentity)
+	}
+	return id, id.Validate()
 }
 
 // uriOf finds the URIs among the alternative names: the last one, and how many there are.

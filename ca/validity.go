@@ -32,8 +32,8 @@ func span(now time.Time, backdate, life time.Duration) (validity, error) {
 	if backdate < 0 || backdate > maxBackdate {
 		return validity{}, fmt.Errorf("backdated by %s, at most %s: %w", backdate, maxBackdate, ErrLifetime)
 	}
-	now = now.UTC().Truncate(time.Second)
-	return validity{now.Add(-backdate), now.Add(life)}, nil
+	now = now.UTC()
+	return validity{now.Add(-backdate).Truncate(time.Second), now.Add(life).Truncate(time.Second)}, nil
 }
 
 // within keeps a span inside its issuer's: nothing outlives its issuer, and what would is refused or, when the caller
