@@ -39,6 +39,18 @@ const (
 	MemberRevoked    Reason = "revoked"
 )
 
+// The reasons that only [Chain] has.
+const (
+	MalformedIssuer    Reason = "malformed-issuer"
+	NotPermitted       Reason = "not-permitted" // by the name constraints or policies of an issuer
+	NotPublicWeb       Reason = "not-public-web"
+	TooMuchWork        Reason = "too-much-work"
+	CertificateRevoked Reason = "certificate-revoked"
+	NoCRL              Reason = "no-crl"
+	StaleCRL           Reason = "stale-crl"
+	MalformedCRL       Reason = "malformed-crl"
+)
+
 // Refusal is the error with which a peer is refused. It names which side, which certificate and which field failed,
 // and what to do.
 type Refusal struct {
