@@ -67,7 +67,7 @@ func (j *chainJudgement) judge(presented []*x509.Certificate) (*Validated, *Refu
 	}
 	for i, c := range presented[1:] {
 		// Checking a signature by a key of 100,000 bits takes seconds: such a key is not tried.
-		if refusal := weakKey(c, fmt.Sprintf("intermediate %d", i+1)); refusal == nil {
+		if refusal := weakKey(c, presentedName(i+1)); refusal == nil {
 			j.rest = append(j.rest, c)
 		} else if j.put == nil {
 			j.put = refusal
@@ -89,7 +89,7 @@ func (j *chainJudgement) judge(presented []*x509.Certificate) (*Validated, *Refu
 
 func (j *chainJudgement) complete(r *Refusal) *Refusal {
 	switch {
-	case len(j.Usages) == 0 || slices.Equal(j.Usages, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}):
+	case j.servers():
 		r.Side = Server
 	case slices.Equal(j.Usages, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}):
 		r.Side = Client
@@ -101,6 +101,11 @@ func (j *chainJudgement) complete(r *Refusal) *Refusal {
 		r.Peer = quote(j.leaf.Subject.String())
 	}
 	return r
+}
+
+// servers reports whether the chain must be good for servers and for nobody else.
+func (j *chainJudgement) servers() bool {
+	return len(j.Usages) == 0 || slices.Equal(j.Usages, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth})
 }
 
 // bounds are what a stranger may make us look at, before anything is looked at.
@@ -118,7 +123,7 @@ func (j *chainJudgement) bounds(presented []*x509.Certificate) *Refusal {
 	}
 	total := 0
 	for i, c := range presented {
-		which := linkName(i)
+		which := presentedName(i)
 		switch {
 		case c == nil || len(c.Raw) == 0:
 			return &Refusal{Reason: malformed(i), Certificate: which, Field: "encoding", Detail: "it was not parsed", Remedy: "parse it with x509.ParseCertificate"}
@@ -157,7 +162,15 @@ func constraintWork(named, constraining []*x509.Certificate) *Refusal {
 		Remedy: "issue certificates of fewer names, or by a CA of fewer constraints"}
 }
 
-// linkName names a link of a chain, or what was presented at that place.
+// presentedName names a certificate by its place among those that were presented.
+func presentedName(i int) string {
+	if i == 0 {
+		return "leaf"
+	}
+	return fmt.Sprintf("intermediate %d", i)
+}
+
+// linkName names a link of a chain that was built.
 func linkName(i int) string {
 	if i == 0 {
 		return "leaf"
@@ -232,12 +245,7 @@ func (j *chainJudgement) noChain(err error) *Refusal {
 		return j.invalid(invalid, r)
 	}
 	if _, ok := errors.AsType[x509.UnhandledCriticalExtension](err); ok {
-		r.Reason, r.Certificate, r.Field = MalformedIssuer, "chain", "critical extension"
-		r.Detail, r.Remedy = "it must be understood, and is not", "issue the certificate without it"
-		if len(j.leaf.UnhandledCriticalExtensions) > 0 {
-			r.Reason, r.Certificate = MalformedLeaf, "leaf"
-		}
-		return r
+		return j.unhandled()
 	}
 	if strings.Contains(err.Error(), "signature check attempts limit") { // x509 does not export this error
 		r.Reason, r.Certificate, r.Field = TooMuchWork, "chain", "signatures"
@@ -246,6 +254,19 @@ func (j *chainJudgement) noChain(err error) *Refusal {
 	}
 	if j.put != nil {
 		return j.put
+	}
+	return r
+}
+
+// unhandled names the critical extension that x509 did not understand.
+func (j *chainJudgement) unhandled() *Refusal {
+	r := &Refusal{Reason: MalformedIssuer, Certificate: "root", Field: "critical extension", Detail: "it must be understood, and is not",
+		Remedy: "issue the certificate without it"}
+	for i, c := range append([]*x509.Certificate{j.leaf}, j.rest...) {
+		if ids := c.UnhandledCriticalExtensions; len(ids) > 0 {
+			r.Reason, r.Certificate, r.Field = malformed(i), presentedName(i), "critical extension "+ids[0].String()
+			break
+		}
 	}
 	return r
 }
@@ -351,7 +372,7 @@ func (j *chainJudgement) ofForm(c *x509.Certificate, i int, root bool) *Refusal 
 	if found != nil {
 		return &Refusal{Reason: malformed(i), Certificate: linkName(i), Field: found.field, Detail: found.detail, Remedy: "issue the certificate again, as RFC 5280 has it"}
 	}
-	if !j.PublicWeb {
+	if !j.PublicWeb || !j.servers() {
 		return nil
 	}
 	if found = webFlaw(c, place); found != nil {

@@ -17,9 +17,8 @@ var (
 	nameConstraints  = asn1.ObjectIdentifier{2, 5, 29, 30}
 	authorityKeyID   = asn1.ObjectIdentifier{2, 5, 29, 35}
 	extendedKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
-	authorityInfo    = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 1}
 
-	understood = []asn1.ObjectIdentifier{subjectKeyID, keyUsage, subjectAltName, basicConstraints, nameConstraints, authorityKeyID, extendedKeyUsage, authorityInfo}
+	understood = []asn1.ObjectIdentifier{subjectKeyID, keyUsage, subjectAltName, basicConstraints, nameConstraints, authorityKeyID, extendedKeyUsage}
 )
 
 // place is where in a chain a certificate stands.
@@ -50,8 +49,9 @@ type rule struct {
 // profile is what RFC 5280 wants and x509.Verify does not look at. Not here, since valid certificates break it and
 // x509 obeys the extension in any case: that policy constraints and an intermediate's basic constraints are critical.
 var profile = []rule{
-	{"serial number", "it is zero or over 20 octets (RFC 5280 §4.1.2.2)", func(c *x509.Certificate, _ place) bool {
-		return c.SerialNumber.Sign() <= 0 || c.SerialNumber.BitLen() > maxSerialBits
+	// A root that is known by its key may be called by any number: that of a root in every browser is zero.
+	{"serial number", "it is zero or over 20 octets (RFC 5280 §4.1.2.2)", func(c *x509.Certificate, at place) bool {
+		return at != atRoot && c.SerialNumber.Sign() <= 0 || c.SerialNumber.BitLen() > maxSerialBits
 	}},
 	{"issuer", "it is empty (RFC 5280 §4.1.2.4)", func(c *x509.Certificate, _ place) bool { return emptyName(c.RawIssuer) }},
 	{"subject", "a CA must have one (RFC 5280 §4.1.2.6)", func(c *x509.Certificate, at place) bool {

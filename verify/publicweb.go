@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// web is what the CA/Browser Forum's baseline requirements (BR) want beyond RFC 5280, as far as a verifier without a
-// list of public suffixes can tell.
+// web is what the CA/Browser Forum's baseline requirements (BR) want of a server's chain beyond RFC 5280, as far as a
+// verifier without a list of public suffixes can tell.
 var web = []rule{
 	{"version", "it is not version 3 (BR §7.1.1)", func(c *x509.Certificate, _ place) bool { return c.Version != 3 }},
 	{"basic constraints", "a server's certificate is no CA's (BR §7.1.2.7.8)", func(c *x509.Certificate, at place) bool {
@@ -32,7 +32,6 @@ var web = []rule{
 		return at == atLeaf && c.Subject.CommonName != "" && !namedAlso(c)
 	}},
 	{"name constraints", "they constrain nothing (BR §7.1.2.10.8)", func(c *x509.Certificate, _ place) bool { return constrainsNothing(c) }},
-	{"authority information access", "each is a URI (BR §7.1.2.7.7)", func(c *x509.Certificate, _ place) bool { return !accessibleByURI(c) }},
 }
 
 func webFlaw(c *x509.Certificate, at place) *flaw {
@@ -94,21 +93,4 @@ func constrainsNothing(c *x509.Certificate) bool {
 	}
 	parts, ok := elements(e.Value)
 	return ok && !slices.ContainsFunc(parts, func(list asn1.RawValue) bool { return len(list.Bytes) > 0 })
-}
-
-const uriName = 6 // uniformResourceIdentifier [6] (RFC 5280 §4.2.1.6)
-
-func accessibleByURI(c *x509.Certificate) bool {
-	e := extensionOf(c, authorityInfo)
-	if e == nil {
-		return true
-	}
-	list, ok := elements(e.Value)
-	for _, description := range list {
-		parts, whole := elements(description.FullBytes)
-		if !whole || len(parts) != 2 || parts[1].Class != asn1.ClassContextSpecific || parts[1].Tag != uriName {
-			return false
-		}
-	}
-	return ok && len(list) > 0
 }

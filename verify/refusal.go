@@ -55,7 +55,7 @@ const (
 // and what to do.
 type Refusal struct {
 	Reason      Reason
-	Side        Side   // the part that the refused peer played
+	Side        Side   // the part that the refused peer played; empty where Chain was asked for another use
 	Peer        string // what the peer claims to be, as far as it could be read
 	Certificate string // "leaf", "intermediate 1", …: which presented certificate
 	Field       string // "URI SAN", "not after", …
@@ -79,7 +79,11 @@ func (r *Refusal) Error() string {
 	if peer == "" {
 		peer = "somebody unnamed"
 	}
-	s := fmt.Sprintf("verify: refused %s %s: %s", r.Side, peer, r.Reason)
+	side := r.Side
+	if side == "" {
+		side = "certificate of" // judged for some other use than a connection's
+	}
+	s := fmt.Sprintf("verify: refused %s %s: %s", side, peer, r.Reason)
 	if r.Certificate != "" {
 		s += fmt.Sprintf(" (%s, %s)", r.Certificate, r.Field)
 	}
