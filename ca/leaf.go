@@ -105,17 +105,8 @@ func (a *Authority) leafTemplate(public crypto.PublicKey, now time.Time, backdat
 	if err != nil {
 		return nil, err
 	}
-	if last := a.certificate.NotAfter; v.notAfter.After(last) {
-		if !clamp {
-			return nil, fmt.Errorf("it would end %s, its issuer ends %s: ask for no more, or renew the issuer: %w", v.notAfter.Format(time.RFC3339), last.Format(time.RFC3339), ErrLifetime)
-		}
-		v.notAfter = last
-	}
-	if v.notBefore.Before(a.certificate.NotBefore) {
-		v.notBefore = a.certificate.NotBefore
-	}
-	if !v.notAfter.After(v.notBefore) {
-		return nil, fmt.Errorf("the issuer ended %s: renew it first: %w", a.certificate.NotAfter.Format(time.RFC3339), ErrLifetime)
+	if v, err = v.within(a.certificate, clamp); err != nil {
+		return nil, err
 	}
 	return &x509.Certificate{
 		NotBefore:             v.notBefore,

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -23,6 +24,7 @@ var (
 	}
 	documentLifetime = lifetime{365 * day, 2 * 365 * day}
 	rootLifetime     = lifetime{5 * 365 * day, 10 * 365 * day}
+	crlLifetime      = lifetime{day, 30 * day}
 )
 
 // Backdate is how far before now a certificate begins unless the caller says otherwise: clocks differ. One that lives
@@ -61,4 +63,21 @@ func span(now time.Time, backdate, life time.Duration) (validity, error) {
 	}
 	now = now.UTC().Truncate(time.Second)
 	return validity{now.Add(-backdate), now.Add(life)}, nil
+}
+
+// within keeps a span inside its issuer's. One that would end later is refused, or clamped.
+func (v validity) within(issuer *x509.Certificate, clamp bool) (validity, error) {
+	if last := issuer.NotAfter; v.notAfter.After(last) {
+		if !clamp {
+			return validity{}, fmt.Errorf("it would end %s, its issuer ends %s: ask for no more, or renew the issuer: %w", v.notAfter.Format(time.RFC3339), last.Format(time.RFC3339), ErrLifetime)
+		}
+		v.notAfter = last
+	}
+	if v.notBefore.Before(issuer.NotBefore) {
+		v.notBefore = issuer.NotBefore
+	}
+	if !v.notAfter.After(v.notBefore) {
+		return validity{}, fmt.Errorf("the issuer ended %s: renew it first: %w", issuer.NotAfter.Format(time.RFC3339), ErrLifetime)
+	}
+	return v, nil
 }
