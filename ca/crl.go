@@ -103,8 +103,8 @@ func (r *CRLRequest) check() error {
 	return nil
 }
 
-// sameList compares a list with its template: a token that signs with another key, or a fault in the signature, must
-// not leave this package.
+// sameList compares a list with its template, and its signature with the authority's certificate: a token that signs
+// with another key than it had must not be heard.
 func (a *Authority) sameList(list, want *x509.RevocationList) error {
 	for _, field := range []struct {
 		name string
