@@ -207,7 +207,7 @@ func (j *chainJudgement) ofLeaf() *Refusal {
 		return nil
 	}
 	if err := j.leaf.VerifyHostname(j.Host); err != nil {
-		return &Refusal{Reason: WrongHost, Certificate: "leaf", Field: "SAN", Detail: quote(err.Error()), Remedy: "dial a name that the certificate covers"}
+		return &Refusal{Reason: WrongHost, Certificate: "leaf", Field: "SAN", Detail: clip(err.Error()), Remedy: "dial a name that the certificate covers"}
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (j *chainJudgement) build() ([][]*x509.Certificate, error) {
 // noChain says why there is no way to a trusted root.
 func (j *chainJudgement) noChain(err error) *Refusal {
 	r := &Refusal{Reason: UnknownIssuer, Certificate: "leaf", Field: "issuer",
-		Detail: fmt.Sprintf("%s leads to no trusted root (%s)", quote(j.leaf.Issuer.String()), err), Remedy: "present the intermediates, or trust the root"}
+		Detail: fmt.Sprintf("%s leads to no trusted root (%s)", quote(j.leaf.Issuer.String()), clip(err.Error())), Remedy: "present the intermediates, or trust the root"}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return j.invalid(invalid, r)
 	}
@@ -277,7 +277,7 @@ func (j *chainJudgement) invalid(err x509.CertificateInvalidError, r *Refusal) *
 	if err.Cert.Equal(j.leaf) {
 		which = "leaf"
 	}
-	r.Certificate, r.Detail = which, err.Error()
+	r.Certificate, r.Detail = which, clip(err.Error())
 	switch err.Reason {
 	case x509.Expired:
 		if refusal := datesAt(err.Cert, which, j.now); refusal != nil {

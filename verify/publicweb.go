@@ -11,7 +11,6 @@ import (
 // web is what the CA/Browser Forum's baseline requirements (BR) want of a server's chain beyond RFC 5280, as far as a
 // verifier without a list of public suffixes can tell.
 var web = []rule{
-	{"version", "it is not version 3 (BR §7.1.1)", func(c *x509.Certificate, _ place) bool { return c.Version != 3 }},
 	{"basic constraints", "a server's certificate is no CA's (BR §7.1.2.7.8)", func(c *x509.Certificate, at place) bool {
 		return at == atLeaf && c.IsCA
 	}},
@@ -31,7 +30,6 @@ var web = []rule{
 	{"common name", "it must be one of the alternative names, letter by letter (BR §7.1.4.3)", func(c *x509.Certificate, at place) bool {
 		return at == atLeaf && c.Subject.CommonName != "" && !namedAlso(c)
 	}},
-	{"name constraints", "they constrain nothing (BR §7.1.2.10.8)", func(c *x509.Certificate, _ place) bool { return constrainsNothing(c) }},
 }
 
 func webFlaw(c *x509.Certificate, at place) *flaw {
@@ -83,14 +81,4 @@ func namedAlso(c *x509.Certificate) bool {
 		}
 	}
 	return false
-}
-
-// constrainsNothing finds name constraints in which both lists are missing or empty.
-func constrainsNothing(c *x509.Certificate) bool {
-	e := extensionOf(c, nameConstraints)
-	if e == nil {
-		return false
-	}
-	parts, ok := elements(e.Value)
-	return ok && !slices.ContainsFunc(parts, func(list asn1.RawValue) bool { return len(list.Bytes) > 0 })
 }

@@ -3,6 +3,8 @@ package verify
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Side is the part that the judged peer plays in a connection.
@@ -98,3 +100,13 @@ func (r *Refusal) Error() string {
 
 // quote makes a stranger's words fit to stand in one line of a log.
 func quote(s string) string { return strconv.Quote(s[:min(len(s), maxQuoted)]) }
+
+// clip makes what another package says of a stranger's certificate fit there too.
+func clip(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), 4*maxQuoted)])
+}
