@@ -85,7 +85,7 @@ func (f *forgery) sign(template, issuer *x509.Certificate, public crypto.PublicK
 	return c
 }
 
-// der is a certificate taken apart.
+// der is a certificate or a CRL taken apart.
 type der struct {
 	body       []asn1.RawValue // of the TBS, less the extensions
 	extensions []pkix.Extension
@@ -103,7 +103,7 @@ func (f *forgery) edited(raw []byte, key crypto.Signer, edit func(*der)) []byte 
 	var list asn1.RawValue
 	if d.extensions != nil {
 		f.unmarshal(f.marshal(d.extensions), &list)
-		d.body = append(d.body, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 3, IsCompound: true, Bytes: list.FullBytes})
+		d.body = append(d.body, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: body[len(body)-1].Tag, IsCompound: true, Bytes: list.FullBytes})
 	}
 	tbs := f.marshal(append(d.body, d.behind...))
 	digest := sha256.Sum256(tbs)
