@@ -64,8 +64,8 @@ var profile = []rule{
 	{"subject alternative name", "a DNS name has a label that no host name has (RFC 5280 §4.2.1.6)", func(c *x509.Certificate, _ place) bool {
 		return strings.Contains(strings.Join(c.DNSNames, " "), "_")
 	}},
-	{"authority key identifier", "it is missing (RFC 5280 §4.2.1.1)", func(c *x509.Certificate, _ place) bool {
-		return len(c.AuthorityKeyId) == 0 && !selfSigned(c)
+	{"authority key identifier", "it is missing (RFC 5280 §4.2.1.1)", func(c *x509.Certificate, at place) bool {
+		return len(c.AuthorityKeyId) == 0 && !(at == atRoot && selfIssued(c)) && !selfSigned(c)
 	}},
 	{"authority key identifier", "it is not the subject key identifier of a self-signed certificate (RFC 5280 §4.2.1.1)", func(c *x509.Certificate, at place) bool {
 		return at == atRoot && selfIssued(c) && len(c.AuthorityKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId)
@@ -134,7 +134,8 @@ func emptyName(raw []byte) bool { return len(raw) <= 2 }
 
 func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, c.RawSubject) }
 
-// selfSigned asks for the signature too: a CA may change its key and certify the new one under its own name.
+// selfSigned asks for the signature too: a CA may change its key and certify the new one under its own name. Of a root
+// nobody asks: that it is trusted needs no proof, and a signature costs as much as all else together.
 func selfSigned(c *x509.Certificate) bool {
 	return selfIssued(c) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
