@@ -102,16 +102,16 @@ func (f *forgery) edited(raw []byte, key crypto.Signer, edit func(*der)) []byte 
 	edit(d)
 	var list asn1.RawValue
 	if d.extensions != nil {
-		f.unmarshal(f.marshal(d.extensions), &list)
+		f.unmarshal(marshal(d.extensions), &list)
 		d.body = append(d.body, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: body[len(body)-1].Tag, IsCompound: true, Bytes: list.FullBytes})
 	}
-	tbs := f.marshal(append(d.body, d.behind...))
+	tbs := marshal(append(d.body, d.behind...))
 	digest := sha256.Sum256(tbs)
 	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return f.marshal(append([]asn1.RawValue{{FullBytes: tbs}, outer[1], {FullBytes: f.marshal(asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)})}}, d.outer...))
+	return marshal(append([]asn1.RawValue{{FullBytes: tbs}, outer[1], {FullBytes: marshal(asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)})}}, d.outer...))
 }
 
 func (f *forgery) unmarshal(b []byte, v any) {
@@ -121,16 +121,7 @@ func (f *forgery) unmarshal(b []byte, v any) {
 	}
 }
 
-func (f *forgery) marshal(v any) []byte { return mustMarshal(f.t, v) }
-
-func mustMarshal(t testing.TB, v any) []byte {
-	t.Helper()
-	b, err := asn1.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
+func marshal(v any) []byte { return must(asn1.Marshal(v)) }
 
 // The extensions that the rows edit.
 var (
@@ -193,21 +184,11 @@ func (m *made) options() verify.ChainOptions {
 	return verify.ChainOptions{Roots: roots, AcceptUnchecked: true}
 }
 
-func generated(t testing.TB) func(crypto.Signer, error) crypto.Signer {
-	return func(k crypto.Signer, err error) crypto.Signer {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-}
-
 // dsaKey is a SubjectPublicKeyInfo of DSA with numbers that parse.
-func dsaKey(t testing.TB) []byte {
+func dsaKey() []byte {
 	n := big.NewInt(23)
 	type parameters struct{ P, Q, G *big.Int }
-	return mustMarshal(t, struct {
+	return marshal(struct {
 		Algorithm struct {
 			ID         asn1.ObjectIdentifier
 			Parameters parameters
@@ -216,14 +197,13 @@ func dsaKey(t testing.TB) []byte {
 	}{struct {
 		ID         asn1.ObjectIdentifier
 		Parameters parameters
-	}{asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, parameters{n, big.NewInt(11), big.NewInt(4)}}, asn1.BitString{Bytes: mustMarshal(t, big.NewInt(8)), BitLength: 24}})
+	}{asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, parameters{n, big.NewInt(11), big.NewInt(4)}}, asn1.BitString{Bytes: marshal(big.NewInt(8)), BitLength: 24}})
 }
 
 // A111, A112: what x509.Certificate.Verify lets through, one row for each, the standard library's own answer beside
 // ours: it accepts every one of these chains.
 func TestWhatVerifyLetsThrough(t *testing.T) {
 	const accepted = verify.Reason("accepted")
-	key := generated(t)
 	for _, row := range []struct {
 		name  string
 		edit  func(*forgery)
@@ -266,25 +246,18 @@ func TestWhatVerifyLetsThrough(t *testing.T) {
 		}, verify.MalformedLeaf, "leaf", "serial number"},
 		{"serial number of 21 octets", func(f *forgery) {
 			f.after[f.leaf] = func(d *der) {
-				d.body[1] = asn1.RawValue{FullBytes: mustMarshal(t, new(big.Int).Lsh(big.NewInt(1), 160))}
+				d.body[1] = asn1.RawValue{FullBytes: marshal(new(big.Int).Lsh(big.NewInt(1), 160))}
 			}
 		}, verify.MalformedLeaf, "leaf", "serial number"},
-		{"RSA of 1024 bits", func(f *forgery) { f.leafKey = key(rsa.GenerateKey(rand.Reader, 1024)) }, verify.WeakKey, "leaf", "public key"},
-		{"RSA not of whole bytes", func(f *forgery) { f.leafKey = key(rsa.GenerateKey(rand.Reader, 2050)) }, verify.WeakKey, "leaf", "public key"},
-		{"P-224", func(f *forgery) { f.leafKey = key(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)) }, verify.WeakKey, "leaf", "public key"},
+		{"RSA of 1024 bits", func(f *forgery) { f.leafKey = must(rsa.GenerateKey(rand.Reader, 1024)) }, verify.WeakKey, "leaf", "public key"},
+		{"RSA not of whole bytes", func(f *forgery) { f.leafKey = must(rsa.GenerateKey(rand.Reader, 2050)) }, verify.WeakKey, "leaf", "public key"},
+		{"P-224", func(f *forgery) { f.leafKey = must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)) }, verify.WeakKey, "leaf", "public key"},
 		{"X25519", func(f *forgery) {
-			k, err := ecdh.X25519().GenerateKey(rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			spki, err := x509.MarshalPKIXPublicKey(k.PublicKey())
-			if err != nil {
-				t.Fatal(err)
-			}
+			spki := must(x509.MarshalPKIXPublicKey(must(ecdh.X25519().GenerateKey(rand.Reader)).PublicKey()))
 			f.after[f.leaf] = func(d *der) { d.body[6] = asn1.RawValue{FullBytes: spki} }
 		}, verify.WeakKey, "leaf", "public key"},
-		{"DSA", func(f *forgery) { f.after[f.leaf] = func(d *der) { d.body[6] = asn1.RawValue{FullBytes: dsaKey(t)} } }, verify.WeakKey, "leaf", "public key"},
-		{"root's RSA of 1024 bits", func(f *forgery) { f.rootKey = key(rsa.GenerateKey(rand.Reader, 1024)) }, verify.WeakKey, "issuer 2", "public key"},
+		{"DSA", func(f *forgery) { f.after[f.leaf] = func(d *der) { d.body[6] = asn1.RawValue{FullBytes: dsaKey()} } }, verify.WeakKey, "leaf", "public key"},
+		{"root's RSA of 1024 bits", func(f *forgery) { f.rootKey = must(rsa.GenerateKey(rand.Reader, 1024)) }, verify.WeakKey, "issuer 2", "public key"},
 
 		// Work.
 		{"1,100 names under 1,000 constraints", func(f *forgery) {
@@ -313,7 +286,7 @@ func TestWhatVerifyLetsThrough(t *testing.T) {
 				minute := func(at time.Time) asn1.RawValue {
 					return asn1.RawValue{Tag: asn1.TagUTCTime, Bytes: []byte(at.Format("0601021504Z"))}
 				}
-				d.body[4] = asn1.RawValue{FullBytes: mustMarshal(t, []asn1.RawValue{minute(f.now.Add(-time.Hour)), minute(f.now.Add(time.Hour))})}
+				d.body[4] = asn1.RawValue{FullBytes: marshal([]asn1.RawValue{minute(f.now.Add(-time.Hour)), minute(f.now.Add(time.Hour))})}
 			}
 		}, verify.MalformedLeaf, "leaf", "validity"},
 
@@ -482,7 +455,7 @@ func TestChainBounds(t *testing.T) {
 		link.DNSNames = []string{fmt.Sprintf("n%d.example", i)}
 		loop[i] = f.sign(&link, f.link, f.linkKey.Public(), f.linkKey)
 	}
-	weak := f.sign(f.link, m.root, generated(t)(rsa.GenerateKey(rand.Reader, 1024)).Public(), f.rootKey)
+	weak := f.sign(f.link, m.root, must(rsa.GenerateKey(rand.Reader, 1024)).Public(), f.rootKey)
 	big, huge := *f.link, *f.link
 	big.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 55555, 2}, Value: make([]byte, 200<<10)}}
 	huge.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 55555, 2}, Value: make([]byte, 300<<10)}}

@@ -40,8 +40,8 @@ func (f *forgery) signed(body, behind []byte, key crypto.Signer) []byte {
 	}
 	algorithm := []byte{0x30, 5, 6, 3, 0x2b, 0x65, 0x70} // id-Ed25519
 	content := append(append([]byte{}, body...), algorithm...)
-	content = append(content, mustMarshal(f.t, asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)})...)
-	return mustMarshal(f.t, asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(content, behind...)})
+	content = append(content, marshal(asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)})...)
+	return marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(content, behind...)})
 }
 
 // B101: whatever stands in a leaf and an intermediate that are well signed, the answer is a chain that the standard
