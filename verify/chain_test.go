@@ -236,6 +236,7 @@ func TestWhatVerifyLetsThrough(t *testing.T) {
 		{"name constraints not critical", func(f *forgery) { f.link.PermittedDNSDomains = []string{"example"} }, verify.MalformedIssuer, "issuer 1", "name constraints"},
 		{"underscore in a DNS name", func(f *forgery) { f.leaf.DNSNames = []string{"a_b.example"} }, verify.MalformedLeaf, "leaf", "subject alternative name"},
 		{"link without a subject", func(f *forgery) { f.link.Subject = pkix.Name{} }, verify.MalformedLeaf, "leaf", "issuer"},
+		{"leaf that is a CA without a subject", func(f *forgery) { f.leaf.Subject, f.leaf.IsCA, f.leaf.KeyUsage = pkix.Name{}, true, x509.KeyUsageCertSign }, verify.MalformedLeaf, "leaf", "subject"},
 		{"link with key usage, but none", func(f *forgery) { f.link.KeyUsage = 0; f.after[f.link] = add(oidKU, true, 3, 1, 0) }, verify.MalformedIssuer, "issuer 1", "key usage"},
 		{"leaf that is a CA without keyCertSign", func(f *forgery) { f.leaf.IsCA = true }, verify.MalformedLeaf, "leaf", "key usage"},
 		{"keyCertSign on a leaf", func(f *forgery) { f.leaf.KeyUsage |= x509.KeyUsageCertSign }, verify.MalformedLeaf, "leaf", "key usage"},

@@ -70,9 +70,6 @@ var profile = []rule{
 	{"authority key identifier", "it is not the subject key identifier of a self-signed certificate (RFC 5280 §4.2.1.1)", func(c *x509.Certificate, at place) bool {
 		return at == atRoot && selfIssued(c) && len(c.AuthorityKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId)
 	}},
-	{"key identifier", "it must not be critical (RFC 5280 §4.2.1.1, §4.2.1.2)", func(c *x509.Certificate, _ place) bool {
-		return critical(c, subjectKeyID) || critical(c, authorityKeyID)
-	}},
 	{"subject key identifier", "a CA must have one (RFC 5280 §4.2.1.2)", func(c *x509.Certificate, at place) bool {
 		return at != atLeaf && len(c.SubjectKeyId) == 0
 	}},

@@ -3,7 +3,6 @@ package verify
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/asn1"
 	"fmt"
 	"time"
 )
@@ -66,11 +65,8 @@ func (j *chainJudgement) newest(c, issuer *x509.Certificate) (best *x509.Revocat
 	return best, bad
 }
 
-// CRL extensions (RFC 5280 §5.2). The one that is read is never critical; those that are critical (indirect, partial and
-// delta CRLs) say that the list does not mean what it seems to.
-var crlNumber = asn1.ObjectIdentifier{2, 5, 29, 20}
-
-// crlFlaw says why a CRL of the issuer's name proves nothing.
+// crlFlaw says why a CRL of the issuer's name proves nothing. No extension that is read here is ever critical (RFC 5280
+// §5.2.1, §5.2.3); those that are say that the list does not mean what it seems to: indirect, partial and delta CRLs.
 func (j *chainJudgement) crlFlaw(crl *x509.RevocationList, issuer *x509.Certificate) *flaw {
 	switch {
 	case len(crl.AuthorityKeyId) == 0:
