@@ -236,7 +236,9 @@ func TestWhatVerifyLetsThrough(t *testing.T) {
 		{"name constraints not critical", func(f *forgery) { f.link.PermittedDNSDomains = []string{"example"} }, verify.MalformedIssuer, "issuer 1", "name constraints"},
 		{"underscore in a DNS name", func(f *forgery) { f.leaf.DNSNames = []string{"a_b.example"} }, verify.MalformedLeaf, "leaf", "subject alternative name"},
 		{"link without a subject", func(f *forgery) { f.link.Subject = pkix.Name{} }, verify.MalformedLeaf, "leaf", "issuer"},
-		{"leaf that is a CA without a subject", func(f *forgery) { f.leaf.Subject, f.leaf.IsCA, f.leaf.KeyUsage = pkix.Name{}, true, x509.KeyUsageCertSign }, verify.MalformedLeaf, "leaf", "subject"},
+		{"leaf that is a CA without a subject", func(f *forgery) {
+			f.leaf.Subject, f.leaf.IsCA, f.leaf.KeyUsage = pkix.Name{}, true, x509.KeyUsageCertSign
+		}, verify.MalformedLeaf, "leaf", "subject"},
 		{"link with key usage, but none", func(f *forgery) { f.link.KeyUsage = 0; f.after[f.link] = add(oidKU, true, 3, 1, 0) }, verify.MalformedIssuer, "issuer 1", "key usage"},
 		{"leaf that is a CA without keyCertSign", func(f *forgery) { f.leaf.IsCA = true }, verify.MalformedLeaf, "leaf", "key usage"},
 		{"keyCertSign on a leaf", func(f *forgery) { f.leaf.KeyUsage |= x509.KeyUsageCertSign }, verify.MalformedLeaf, "leaf", "key usage"},
@@ -469,6 +471,7 @@ func TestChainBounds(t *testing.T) {
 		{"nothing", nil, verify.NoCertificate},
 		{"a nil leaf", []*x509.Certificate{nil}, verify.MalformedLeaf},
 		{"a leaf that was never parsed", []*x509.Certificate{f.leaf}, verify.MalformedLeaf},
+		{"a leaf that was made up", []*x509.Certificate{{Raw: []byte{0x30, 6, 0x30, 0, 5, 0, 5, 0}, PublicKey: f.leafKey.Public()}}, verify.MalformedLeaf},
 		{"an intermediate that was never parsed", []*x509.Certificate{m.leaf, f.link}, verify.MalformedIssuer},
 		{"10,000 of one name", append([]*x509.Certificate{m.leaf}, slices.Repeat(same, 100)...), verify.TooManyCerts},
 		{"100 of one name", append([]*x509.Certificate{m.leaf}, same...), verify.UnknownIssuer},

@@ -17,14 +17,11 @@ func encodingFlaw(c *x509.Certificate) *flaw {
 		return &flaw{"encoding", "a certificate is body, algorithm and signature, and nothing else (RFC 5280 §4.1)"}
 	}
 	body, ok := elements(outer[0].FullBytes)
-	if !ok {
-		return &flaw{"encoding", "its body is no sequence"}
-	}
 	if len(body) > 0 && body[0].Class == asn1.ClassContextSpecific {
 		body = body[1:] // the version
 	}
-	if len(body) < 6 {
-		return &flaw{"encoding", "its body is too short"}
+	if !ok || len(body) < 6 {
+		return &flaw{"encoding", "its body is not that of a certificate (RFC 5280 §4.1)"}
 	}
 	if !wholeTimes(body[3]) {
 		return &flaw{"validity", "dates are UTCTime or GeneralizedTime with seconds, in UTC (RFC 5280 §4.1.2.5)"}
