@@ -98,7 +98,7 @@ func (j *chainJudgement) complete(r *Refusal) *Refusal {
 	case j.Host != "":
 		r.Peer = quote(j.Host)
 	case j.leaf != nil:
-		r.Peer = quote(j.leaf.Subject.String())
+		r.Peer = nameOf(j.leaf.Subject, j.leaf.RawSubject)
 	}
 	return r
 }
@@ -240,7 +240,7 @@ func (j *chainJudgement) build() ([][]*x509.Certificate, error) {
 // noChain says why there is no way to a trusted root.
 func (j *chainJudgement) noChain(err error) *Refusal {
 	r := &Refusal{Reason: UnknownIssuer, Certificate: "leaf", Field: "issuer",
-		Detail: fmt.Sprintf("%s leads to no trusted root (%s)", quote(j.leaf.Issuer.String()), clip(err.Error())), Remedy: "present the intermediates, or trust the root"}
+		Detail: fmt.Sprintf("%s leads to no trusted root (%s)", nameOf(j.leaf.Issuer, j.leaf.RawIssuer), clip(err.Error())), Remedy: "present the intermediates, or trust the root"}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return j.invalid(invalid, r)
 	}
@@ -273,7 +273,7 @@ func (j *chainJudgement) unhandled() *Refusal {
 
 // invalid turns what x509 found wrong with one certificate into a refusal.
 func (j *chainJudgement) invalid(err x509.CertificateInvalidError, r *Refusal) *Refusal {
-	which := quote(err.Cert.Subject.String())
+	which := nameOf(err.Cert.Subject, err.Cert.RawSubject)
 	if err.Cert.Equal(j.leaf) {
 		which = "leaf"
 	}

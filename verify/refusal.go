@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/x509/pkix"
 	"fmt"
 	"strconv"
 	"strings"
@@ -109,4 +110,12 @@ func clip(s string) string {
 		}
 		return r
 	}, s[:min(len(s), 4*maxQuoted)])
+}
+
+// nameOf is a distinguished name, quoted. pkix.Name.String takes seconds for one that fills a certificate.
+func nameOf(name pkix.Name, raw []byte) string {
+	if len(raw) > 8*maxQuoted {
+		return fmt.Sprintf("a name of %d bytes", len(raw))
+	}
+	return quote(name.String())
 }
