@@ -264,7 +264,7 @@ func (j *chainJudgement) unhandled() *Refusal {
 		Remedy: "issue the certificate without it"}
 	for i, c := range append([]*x509.Certificate{j.leaf}, j.rest...) {
 		if ids := c.UnhandledCriticalExtensions; len(ids) > 0 {
-			r.Reason, r.Certificate, r.Field = malformed(i), presentedName(i), "critical extension "+ids[0].String()
+			r.Reason, r.Certificate, r.Field = malformed(i), presentedName(i), "critical extension "+clip(ids[0].String())
 			break
 		}
 	}

@@ -284,6 +284,11 @@ func TestWhatVerifyLetsThrough(t *testing.T) {
 		}, verify.MalformedLeaf, "leaf", "version"},
 		{"version 1 with extensions", func(f *forgery) { f.after[f.leaf] = func(d *der) { d.body = d.body[1:] } }, verify.MalformedLeaf, "leaf", "version"},
 		{"empty list of extensions", func(f *forgery) { f.after[f.leaf] = func(d *der) { d.extensions = []pkix.Extension{} } }, verify.MalformedLeaf, "leaf", "extensions"},
+		{"an extension with data behind its value", func(f *forgery) {
+			f.after[f.leaf] = func(d *der) {
+				d.extensions, d.behind = nil, []asn1.RawValue{{FullBytes: []byte{0xa3, 14, 0x30, 12, 0x30, 10, 6, 2, 0x2a, 3, 4, 2, 5, 0, 5, 0}}}
+			}
+		}, verify.MalformedLeaf, "leaf", "extensions"},
 		{"dates without seconds", func(f *forgery) {
 			f.after[f.leaf] = func(d *der) {
 				minute := func(at time.Time) asn1.RawValue {

@@ -82,13 +82,13 @@ func (j *chainJudgement) crlFlaw(crl *x509.RevocationList, issuer *x509.Certific
 	}
 	for _, e := range crl.Extensions {
 		if e.Critical {
-			return &flaw{"extension " + e.Id.String(), "it is critical: the list is not a full one, or not by this issuer alone"}
+			return &flaw{"extension " + clip(e.Id.String()), "it is critical: the list is not a full one, or not by this issuer alone"}
 		}
 	}
 	for i := range crl.RevokedCertificateEntries {
 		for _, e := range crl.RevokedCertificateEntries[i].Extensions {
 			if e.Critical {
-				return &flaw{"extension " + e.Id.String() + " of an entry", "it is critical and not understood"}
+				return &flaw{"extension " + clip(e.Id.String()) + " of an entry", "it is critical and not understood"}
 			}
 		}
 	}
