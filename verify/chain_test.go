@@ -289,6 +289,11 @@ func TestWhatVerifyLetsThrough(t *testing.T) {
 				d.extensions, d.behind = nil, []asn1.RawValue{{FullBytes: []byte{0xa3, 14, 0x30, 12, 0x30, 10, 6, 2, 0x2a, 3, 4, 2, 5, 0, 5, 0}}}
 			}
 		}, verify.MalformedLeaf, "leaf", "extensions"},
+		{"an extension with two values", func(f *forgery) {
+			f.after[f.leaf] = func(d *der) {
+				d.extensions, d.behind = nil, []asn1.RawValue{{FullBytes: []byte{0xa3, 16, 0x30, 14, 0x30, 12, 6, 2, 0x2a, 3, 4, 2, 5, 0, 4, 2, 5, 0}}}
+			}
+		}, verify.MalformedLeaf, "leaf", "extensions"},
 		{"dates without seconds", func(f *forgery) {
 			f.after[f.leaf] = func(d *der) {
 				minute := func(at time.Time) asn1.RawValue {

@@ -51,7 +51,7 @@ func tailFlaw(c *x509.Certificate, tail []asn1.RawValue) *flaw {
 		return &flaw{"extensions", "the list is empty or followed by something (RFC 5280 §4.1)"}
 	}
 	for _, extension := range extensions {
-		if parts, ok := elements(extension.FullBytes); !ok || len(parts) < 2 || len(parts) > 3 || parts[len(parts)-1].Tag != asn1.TagOctetString {
+		if parts, ok := elements(extension.FullBytes); !ok || len(parts) != 2 && (len(parts) != 3 || parts[1].Tag != asn1.TagBoolean) {
 			return &flaw{"extensions", "one is more than name, criticality and value (RFC 5280 §4.1)"}
 		}
 	}
