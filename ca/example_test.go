@@ -2,8 +2,10 @@ package ca_test
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log"
+	"math/big"
 	"time"
 
 	"github.com/clusterca/clusterca/ca"
@@ -110,4 +112,31 @@ func ExampleAuthority_Bridge() {
 	// Output:
 	// true <nil>
 	// true 0
+}
+
+// What an authority took back, for verifiers outside the cluster. Members have the registry.
+func ExampleAuthority_CRL() {
+	ctx := context.Background()
+	id, err := fingerprint.NewCluster("prod.example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := keystore.NewMemory().Generate(ctx, "root-1", keystore.P256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	root, err := ca.CreateRoot(key, ca.RootRequest{Cluster: id, Generation: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const keyCompromise = 1
+	list, err := root.CRL(ca.CRLRequest{Number: 12, Revoked: []x509.RevocationListEntry{
+		{SerialNumber: big.NewInt(4711), RevocationTime: time.Now(), ReasonCode: keyCompromise},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(list.Number, len(list.RevokedCertificateEntries), list.NextUpdate.After(time.Now()), list.CheckSignatureFrom(root.Certificate()))
+	// Output:
+	// 12 1 true <nil>
 }

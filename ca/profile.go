@@ -64,6 +64,7 @@ var (
 	bridgeProfile       = &profile{"bridge", 10 * year, 10 * year, certifies, nil, true, pathLength - 1}
 	intermediateProfile = &profile{"intermediate", year, 2 * year, certifies, nil, true, 0}
 	documentProfile     = &profile{"document signer", year, 2 * year, signs, []purpose{documentOnly}, false, 0}
+	revocationProfile   = &profile{name: "CRL", usual: day, most: 30 * day} // no certificate: it lives like one
 	leafProfiles        = map[fingerprint.Role]*profile{
 		fingerprint.Control: {"control leaf", 7 * day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0},
 		fingerprint.Node:    {"node leaf", day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0},

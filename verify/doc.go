@@ -5,5 +5,8 @@
 // remedy. [Mutual] judges every pair of a cluster. [Advance] follows a chain of signed bundles, each checked against
 // the one before. The same code decides in handshakes and before steps.
 //
+// [Chain] is for callers outside a cluster: it judges any certificate chain, closing what x509.Certificate.Verify lets
+// through, with CRLs, and with the rules of the public web where they are asked for.
+//
 // Everything here is a value and a pure function of its arguments; time is an argument.
 package verify

@@ -209,3 +209,29 @@ func ExampleMutual() {
 	// anna refuses octopus as server - expired
 	// octopus refuses anna as client - expired
 }
+
+// Any chain, for callers that are not members: here they trust the cluster's root, and want to know whether the node
+// took part in the cluster when its CA last said so.
+func ExampleChain() {
+	e := newExample()
+	roots := x509.NewCertPool()
+	roots.AddCert(e.root.Certificate())
+	list := must(e.root.CRL(ca.CRLRequest{Number: 1, Now: e.now}))
+	o := verify.ChainOptions{Roots: roots, CRLs: []*x509.RevocationList{list}}
+	valid, err := verify.Chain([]*x509.Certificate{e.leaf}, o, e.now)
+	fmt.Println(len(valid.Chain), valid.NotAfter, err)
+
+	// A day later the list is stale. That is a refusal, unless the caller says that it may be.
+	later := e.now.Add(24 * time.Hour)
+	o.CRLs[0] = must(e.root.CRL(ca.CRLRequest{Number: 2, Now: e.now, Lifetime: time.Hour}))
+	_, err = verify.Chain([]*x509.Certificate{e.leaf}, o, later)
+	refusal, _ := errors.AsType[*verify.Refusal](err)
+	fmt.Println(refusal.Reason)
+	o.AcceptUnchecked = true
+	valid, err = verify.Chain([]*x509.Certificate{e.leaf}, o, later)
+	fmt.Println(valid.Unchecked[0].Reason, err)
+	// Output:
+	// 2 2026-11-25 12:00:00 +0000 UTC <nil>
+	// stale-crl
+	// stale-crl <nil>
+}

@@ -20,6 +20,15 @@ const (
 
 	maxRememberedChain = 8 << 10 // bytes of such a peer's certificates
 
+	// Of certificates from outside the cluster (Chain).
+	maxCandidates     = 100       // intermediates to try: as many as x509 checks signatures
+	usualDepth        = 8         // intermediates of one chain, unless the caller says otherwise
+	maxForeign        = 256 << 10 // bytes of one certificate: what a TLS message of Go's holds
+	maxForeignChain   = 1 << 20
+	maxConstraintWork = 1 << 20 // names × constraints
+	maxCRLs           = 64
+	maxSerialBits     = 159 // 20 octets, the sign's bit aside (RFC 5280 §4.1.2.2)
+
 	// maxSkew is how far ahead of a member's clock a document may have been issued. One from further ahead is refused,
 	// not obeyed: one wrong CA clock must not age the whole cluster.
 	maxSkew = 5 * time.Minute

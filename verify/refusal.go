@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/x509/pkix"
 	"fmt"
 	"strconv"
 	"strings"
@@ -42,11 +43,23 @@ const (
 	MemberRevoked    Reason = "revoked"
 )
 
+// The reasons that only [Chain] has.
+const (
+	MalformedIssuer    Reason = "malformed-issuer"
+	NotPermitted       Reason = "not-permitted" // by the name constraints or policies of an issuer
+	NotPublicWeb       Reason = "not-public-web"
+	TooMuchWork        Reason = "too-much-work"
+	CertificateRevoked Reason = "certificate-revoked"
+	NoCRL              Reason = "no-crl"
+	StaleCRL           Reason = "stale-crl"
+	MalformedCRL       Reason = "malformed-crl"
+)
+
 // Refusal is the error with which a peer is refused. It names which side, which certificate and which field failed,
 // and what to do.
 type Refusal struct {
 	Reason      Reason
-	Side        Side   // the part that the refused peer played
+	Side        Side   // the part that the refused peer played; empty where Chain was asked for another use
 	Peer        string // what the peer claims to be, as far as it could be read
 	Certificate string // "leaf", "issuer 1" (of the leaf), …, or "chain"
 	Field       string // "URI SAN", "not after", …
@@ -70,7 +83,11 @@ func (r *Refusal) Error() string {
 	if peer == "" {
 		peer = "somebody unnamed"
 	}
-	s := fmt.Sprintf("verify: refused %s %s: %s", r.Side, peer, r.Reason)
+	side := r.Side
+	if side == "" {
+		side = "certificate of" // judged for some other use than a connection's
+	}
+	s := fmt.Sprintf("verify: refused %s %s: %s", side, peer, r.Reason)
 	if r.Certificate != "" {
 		s += fmt.Sprintf(" (%s, %s)", r.Certificate, r.Field)
 	}
@@ -99,3 +116,21 @@ func brief(err error) string {
 
 // quote makes a stranger's words fit to stand in one line of a log.
 func quote(s string) string { return strconv.Quote(s[:min(len(s), maxQuoted)]) }
+
+// clip makes what another package says of a stranger's certificate fit there too.
+func clip(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), 4*maxQuoted)])
+}
+
+// nameOf is a distinguished name, quoted. pkix.Name.String takes seconds for one that fills a certificate.
+func nameOf(name pkix.Name, raw []byte) string {
+	if len(raw) > 8*maxQuoted {
+		return fmt.Sprintf("a name of %d bytes", len(raw))
+	}
+	return quote(name.String())
+}
