@@ -20,13 +20,19 @@ var (
 // Add lists a new member. The error wraps ErrDuplicate when it, or one of its keys, is listed already, as a tombstone
 // too, and is NewRegistry's otherwise.
 func (r *Registry) Add(e Entry) (*Registry, error) {
-	return NewRegistry(r.Version().Next(), append(slices.Collect(r.Entries()), e))
+	if _, ok := r.Member(e.Member); ok {
+		return nil, fmt.Errorf("fingerprint: member %q: %w", e.Member, ErrDuplicate)
+	}
+	return r.Put(e)
 }
 
 // Revoke turns a member's entry into a tombstone, which keeps both keys; revoking again changes the version alone. The
 // error wraps ErrNotListed, or ErrLockout for the last control member.
 func (r *Registry) Revoke(id Identity) (*Registry, error) {
-	return r.replace(id, func(e *Entry) error {
+	if e, ok := r.Member(id); ok && e.Revoked {
+		return r.Put(e)
+	}
+	return r.edit(id, func(e *Entry) error {
 		e.Revoked, e.Privileged = true, false
 		return nil
 	})
@@ -36,11 +42,8 @@ func (r *Registry) Revoke(id Identity) (*Registry, error) {
 // another one is under way, or next is nobody's; ErrDuplicate when it is in use already.
 func (r *Registry) ListNext(id Identity, next Key) (*Registry, error) {
 	return r.edit(id, func(e *Entry) error {
-		switch {
-		case next.IsZero():
+		if next.IsZero() {
 			return fmt.Errorf("an empty key cannot be listed: %w", ErrKeyOrder)
-		case !e.Next.IsZero() && e.Next != next:
-			return fmt.Errorf("key %s is under way, promote it first: %w", e.Next.Short(), ErrKeyOrder)
 		}
 		e.Next = next
 		return nil
@@ -68,31 +71,94 @@ func (r *Registry) SetPrivileged(id Identity, privileged bool) (*Registry, error
 	})
 }
 
-// edit leaves tombstones alone: they forget no key and grow no new one, so that what was refused stays refused.
 func (r *Registry) edit(id Identity, change func(*Entry) error) (*Registry, error) {
-	return r.replace(id, func(e *Entry) error {
-		if e.Revoked {
-			return fmt.Errorf("it is revoked: %w", ErrNotListed)
-		}
-		return change(e)
-	})
-}
-
-func (r *Registry) replace(id Identity, change func(*Entry) error) (*Registry, error) {
-	entries := slices.Collect(r.Entries())
-	n := slices.IndexFunc(entries, func(e Entry) bool { return e.Member == id })
-	if n < 0 {
+	e, ok := r.Member(id)
+	switch {
+	case !ok:
 		return nil, fmt.Errorf("fingerprint: %q: %w", id, ErrNotListed)
+	case e.Revoked:
+		return nil, fmt.Errorf("fingerprint: %q: it is revoked: %w", id, ErrNotListed)
 	}
-	had := slices.ContainsFunc(entries, steers)
-	if err := change(&entries[n]); err != nil {
+	if err := change(&e); err != nil {
 		return nil, fmt.Errorf("fingerprint: %q: %w", id, err)
 	}
-	if had && !slices.ContainsFunc(entries, steers) {
-		return nil, fmt.Errorf("fingerprint: revoking %q, the last control member (add another one first): %w", id, ErrLockout)
-	}
-	return NewRegistry(r.Version().Next(), entries)
+	return r.Put(e)
 }
 
-// steers reports whether e's member can still run the CA.
-func steers(e Entry) bool { return e.Member.Role == Control && !e.Revoked }
+// Put makes many edits as one, in the time of one: each entry is a new member's, or takes the place of that member's,
+// which it must be able to follow as after an edit of its own. The error is that of the first edit that is refused, or
+// wraps ErrDuplicate for a member that is given twice; nothing is changed then.
+func (r *Registry) Put(entries ...Entry) (*Registry, error) {
+	if r == nil {
+		r = &Registry{}
+	}
+	places := make([]place, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if err := e.validate(); err != nil {
+			return nil, err
+		}
+		old, ok := r.Member(e.Member)
+		if ok {
+			if err := mayFollow(&old, e); err != nil {
+				return nil, fmt.Errorf("fingerprint: %q: %w", e.Member, err)
+			}
+		}
+		places[i] = r.place(e.Member, e)
+	}
+	slices.SortFunc(places, func(a, b place) int { return a.member.Compare(b.member) })
+	for i := 1; i < len(places); i++ {
+		if e := places[i].member; e == places[i-1].member {
+			return nil, fmt.Errorf("fingerprint: member %q: %w", e, ErrDuplicate)
+		}
+	}
+	next, err := r.merge(r.Version().Next(), places)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.keeps(next); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// mayFollow says why an entry may not take the place of the one before. Tombstones are left alone: they forget no key
+// and grow no new one, so that what was refused stays refused.
+func mayFollow(old, e *Entry) error {
+	same := old.Current == e.Current && old.Next == e.Next
+	switch {
+	case *old == *e:
+		return nil
+	case old.Revoked:
+		return fmt.Errorf("it is revoked: %w", ErrNotListed)
+	case same:
+		return nil
+	case e.Revoked:
+		return fmt.Errorf("a tombstone keeps the keys: %w", ErrKeyOrder)
+	case !old.Next.IsZero() && e.Current == old.Next && e.Next.IsZero():
+		return nil // promoted
+	case !old.Next.IsZero():
+		return fmt.Errorf("key %s is under way, promote it first: %w", old.Next.Short(), ErrKeyOrder)
+	case e.Current != old.Current:
+		return fmt.Errorf("key %s was not listed as the next one: %w", e.Current.Short(), ErrKeyOrder)
+	}
+	return nil
+}
+
+// keeps refuses a next registry in which nobody could run the CA any more.
+func (r *Registry) keeps(next *Registry) error {
+	if r.steered() && !next.steered() {
+		return fmt.Errorf("fingerprint: the last control member would be revoked, add another one first: %w", ErrLockout)
+	}
+	return nil
+}
+
+// steered reports whether a control member is listed that is not revoked: one that can still run the CA.
+func (p *packed) steered() bool {
+	for _, rec := range p.all() {
+		if rec.flags&isRevoked == 0 && p.kinds[rec.kind].role == Control {
+			return true
+		}
+	}
+	return false
+}

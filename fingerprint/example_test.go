@@ -51,6 +51,7 @@ func ExampleNewRegistry() {
 		func() (*fingerprint.Registry, error) { return r.Promote(node) },
 		func() (*fingerprint.Registry, error) { return r.SetPrivileged(node, true) },
 		func() (*fingerprint.Registry, error) { return r.Revoke(node) },
+		func() (*fingerprint.Registry, error) { return r.Put() }, // as many entries as one likes
 	} {
 		if r, err = edit(); err != nil {
 			log.Fatal(err)
@@ -75,6 +76,7 @@ func ExampleNewRegistry() {
 	// 1.4 not-listed-key admitted
 	// 1.5 not-listed-key admitted
 	// 1.6 revoked revoked
+	// 1.7 revoked revoked
 	// true 1 <nil>
 	// true true
 	// octopus

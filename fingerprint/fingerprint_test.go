@@ -448,12 +448,14 @@ func TestRegistryText(t *testing.T) {
 	if kept.Check(node("b"), key(1), Listed) != Admitted {
 		t.Error("the caller's slice is the registry's")
 	}
-	lines := strings.SplitAfter(string(text), "\n")
+	form, below, _ := strings.Cut(string(text), "\n")
+	form += "\n"
+	lines := strings.SplitAfter(below, "\n")
 	for name, bad := range map[string]string{
 		"order":         lines[1] + lines[0],
 		"twice":         lines[0] + lines[0],
-		"no newline":    strings.TrimSuffix(string(text), "\n"),
-		"empty line":    string(text) + "\n",
+		"no newline":    strings.TrimSuffix(below, "\n"),
+		"empty line":    below + "\n",
 		"flags":         strings.Replace(lines[1], " p", " pp", 1),
 		"double space":  strings.Replace(lines[0], " ", "  ", 1),
 		"upper case":    strings.ToUpper(lines[0]),
@@ -463,10 +465,10 @@ func TestRegistryText(t *testing.T) {
 		"empty next":    node("x").String() + " " + key(7).String() + "  -\n",
 		"next of zeros": node("x").String() + " " + key(7).String() + " " + strings.Repeat("0", 64) + " -\n",
 		"flags turned":  node("x").String() + " " + key(7).String() + " - rp\n",
-		"carriage":      strings.ReplaceAll(string(text), "\n", "\r\n"),
+		"carriage":      strings.ReplaceAll(below, "\n", "\r\n"),
 		"long line":     strings.Repeat("x", 4096) + "\n",
 	} {
-		if _, err := ParseRegistry(Version{1, 1}, []byte(bad)); !refusedText(err) {
+		if _, err := ParseRegistry(Version{1, 1}, []byte(form+bad)); !refusedText(err) {
 			t.Errorf("%s: %v\n%s", name, err, bad)
 		}
 	}
@@ -477,7 +479,19 @@ func TestRegistryText(t *testing.T) {
 		"next is the current":   node("x").String() + " " + key(7).String() + " " + key(7).String() + " -\n",
 		"member with two lines": node("x").String() + " " + key(7).String() + " - -\n" + node("x").String() + " " + key(8).String() + " - -\n",
 	} {
-		if _, err := ParseRegistry(Version{1, 1}, []byte(bad)); !errors.Is(err, ErrDuplicate) {
+		if _, err := ParseRegistry(Version{1, 1}, []byte(form+bad)); !errors.Is(err, ErrDuplicate) {
+			t.Errorf("%s: %v\n%s", name, err, bad)
+		}
+	}
+	for name, bad := range map[string]string{
+		"nothing":         "",
+		"no form":         below,
+		"form cut off":    strings.TrimSuffix(form, "\n"),
+		"form of another": "clusterca registry 3\n" + below,
+		"form twice":      form + string(text),
+		"carriage return": strings.ReplaceAll(string(text), "\n", "\r\n"),
+	} {
+		if _, err := ParseRegistry(Version{1, 1}, []byte(bad)); !errors.Is(err, ErrRegistryText) {
 			t.Errorf("%s: %v\n%s", name, err, bad)
 		}
 	}
