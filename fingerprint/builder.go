@@ -2,7 +2,9 @@ package fingerprint
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"time"
 )
 
 // builder packs entries one after another, in order of member.
@@ -48,6 +50,37 @@ func (b *builder) add(e *Entry) {
 	if flags&hasNext != 0 {
 		b.records = append(b.records, e.Next[:]...)
 	}
+	if flags&hasVoid != 0 {
+		b.time(e.VoidBefore)
+	}
+	if flags&hasForget != 0 {
+		b.time(e.ForgetAfter)
+	}
+	if flags&hasPin != 0 {
+		b.records = append(b.records, e.Pin[:]...)
+	}
+	if flags&hasNextPin != 0 {
+		b.records = append(b.records, e.NextPin[:]...)
+	}
+}
+
+func (b *builder) time(t time.Time) {
+	b.records = binary.BigEndian.AppendUint64(b.records, uint64(t.Unix()))
+}
+
+// cut takes a role's cut-off up.
+func (b *builder) cut(c Cutoff) error {
+	n := slices.Index(roles[:], c.Role)
+	switch {
+	case n < 0:
+		return fmt.Errorf("fingerprint: cut-off of role %q, which is none of control, node, user", c.Role)
+	case b.cutoffs[n] != 0:
+		return fmt.Errorf("fingerprint: cut-off of role %q: %w", c.Role, ErrDuplicate)
+	case !writable(c.Before):
+		return fmt.Errorf("fingerprint: cut-off of role %q is not a whole second between 1970 and 9999", c.Role)
+	}
+	b.cutoffs[n] = c.Before.Unix()
+	return nil
 }
 
 // beginID opens the next record and writes its id.
@@ -72,6 +105,10 @@ func flagsOf(e *Entry) (flags byte) {
 	set(isPrivileged, e.Privileged)
 	set(isRevoked, e.Revoked)
 	set(hasNext, !e.Next.IsZero())
+	set(hasVoid, !e.VoidBefore.IsZero())
+	set(hasForget, !e.ForgetAfter.IsZero())
+	set(hasPin, !e.Pin.IsZero())
+	set(hasNextPin, !e.NextPin.IsZero())
 	return flags
 }
 

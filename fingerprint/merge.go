@@ -46,12 +46,7 @@ func (r *Registry) merge(v Version, places []place) (*Registry, error) {
 	if err := countable(r.count + len(places)); err != nil {
 		return nil, err
 	}
-	b := newBuilder(0)
-	b.records = make([]byte, 0, len(r.records)+len(places)*(2+uuidSize+sumSize))
-	b.kinds, b.kindOf = slices.Clone(r.kinds), maps.Clone(r.kindOf)
-	if b.kindOf == nil {
-		b.kindOf = make(map[kind]uint32)
-	}
+	b := r.builder(len(places))
 	at := 0
 	for _, p := range places {
 		b.copy(&r.packed, at, p.from)
@@ -61,6 +56,15 @@ func (r *Registry) merge(v Version, places []place) (*Registry, error) {
 	}
 	b.copy(&r.packed, at, len(r.records))
 	return b.registry(v, b.digestText())
+}
+
+// builder makes one for what follows r, with more records about.
+func (r *Registry) builder(more int) *builder {
+	b := newBuilder(0)
+	b.records = make([]byte, 0, len(r.records)+more*(2+uuidSize+sumSize))
+	b.cutoffs, b.kinds = r.cutoffs, slices.Clone(r.kinds)
+	maps.Copy(b.kindOf, r.kindOf)
+	return b
 }
 
 // copy takes over the records from one offset to the other.

@@ -19,6 +19,20 @@ type packed struct {
 	records []byte
 	blocks  []uint32 // where each blockth record begins
 	count   int
+	cutoffs [len(roles)]int64 // of each role, in Unix seconds; 0 where there is none
+}
+
+// roles in the order of their text.
+var roles = [...]Role{Control, Node, User}
+
+// cutoff is that of a role, in Unix seconds.
+func (p *packed) cutoff(role Role) int64 {
+	for n := range roles {
+		if roles[n] == role {
+			return p.cutoffs[n]
+		}
+	}
+	return 0
 }
 
 // kind is a trust domain with a role, and how the text form of its members begins.
@@ -47,7 +61,6 @@ const (
 	sumSize  = len(Key{})
 	timeSize = 8
 	uuidSize = 16
-	maxPart  = 1 + binary.MaxVarintLen32 + 1 + maxID + 4*sumSize + 2*timeSize // bytes of one record
 )
 
 // fieldsSize is how many bytes the keys, times and pins of a record have, by its flags.
@@ -119,11 +132,24 @@ func (r record) field(flag byte) []byte {
 	return r.fields[from : int(from)+size]
 }
 
-func (r record) time(flag byte) time.Time {
+// seconds is a time field, in Unix seconds; 0 when the record lacks it.
+func (r record) seconds(flag byte) int64 {
 	if b := r.field(flag); b != nil {
-		return time.Unix(int64(binary.BigEndian.Uint64(b)), 0).UTC()
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (r record) time(flag byte) time.Time {
+	if s := r.seconds(flag); s != 0 {
+		return time.Unix(s, 0).UTC()
 	}
 	return time.Time{}
+}
+
+// pinned reports whether the record's pins, if it has any, allow a certificate.
+func (r record) pinned(leaf *Certificate) bool {
+	return r.flags&hasPin == 0 || bytes.Equal(r.field(hasPin), leaf[:]) || bytes.Equal(r.field(hasNextPin), leaf[:])
 }
 
 func (r record) current() []byte { return r.fields[:sumSize] }
@@ -146,9 +172,10 @@ func (p *packed) entry(r record) Entry {
 		Member: p.identity(r), Current: Key(r.current()),
 		Privileged: r.flags&isPrivileged != 0, Revoked: r.flags&isRevoked != 0,
 	}
-	if b := r.field(hasNext); b != nil {
-		e.Next = Key(b)
-	}
+	copy(e.Next[:], r.field(hasNext))
+	copy(e.Pin[:], r.field(hasPin))
+	copy(e.NextPin[:], r.field(hasNextPin))
+	e.VoidBefore, e.ForgetAfter = r.time(hasVoid), r.time(hasForget)
 	return e
 }
 

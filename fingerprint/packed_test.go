@@ -130,7 +130,7 @@ func agree(t *testing.T, r *Registry, m model, names []Identity) {
 			}
 			for _, rule := range []Rule{Open, Listed} {
 				want := m.check(who, k, rule)
-				if got, again := r.Check(who, k, rule), parsed.Check(who, k, rule); got != want || again != want {
+				if got, again := check(r, who, k, rule), check(parsed, who, k, rule); got != want || again != want {
 					t.Fatalf("%v with %s, %s: %s and %s when parsed, want %s", who, k.Short(), rule, got, again, want)
 				}
 			}
@@ -147,7 +147,7 @@ func TestPut(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	for _, e := range many {
-		if next.Check(e.Member, e.Current, Listed) != Admitted {
+		if check(next, e.Member, e.Current, Listed) != Admitted {
 			t.Fatalf("%v is refused", e.Member)
 		}
 	}

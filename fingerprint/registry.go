@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Rule says what a role needs besides a good chain.
@@ -19,14 +20,31 @@ const (
 	Listed Rule = "listed" // the key must stand in the registry for that very member
 )
 
-// Entry is one member's line in the registry: pins are of keys, never of certificates, so that a renewal waits for
-// nobody. A revoked entry is a tombstone: the member, and its keys in anybody's hands, stay refused.
+// Entry is one member's line in the registry: pins are of keys, so that a renewal waits for nobody. A revoked entry is a
+// tombstone: the member, and its keys in anybody's hands, stay refused. Times are whole seconds, as X.509 has them.
 type Entry struct {
 	Member     Identity `json:"member"`
 	Current    Key      `json:"current"`
 	Next       Key      `json:"next,omitzero"` // zero when no re-key is under way
 	Privileged bool     `json:"privileged,omitzero"`
 	Revoked    bool     `json:"revoked,omitzero"`
+
+	// VoidBefore refuses the member's certificates that begin before it; zero refuses none. Certificates begin a little
+	// before they are issued.
+	VoidBefore time.Time `json:"void_before,omitzero"`
+	// ForgetAfter is when a tombstone is needed no more, since the last certificate that it refuses has ended and nobody
+	// may recover by it: see [Registry.Forget]. Zero keeps it for ever.
+	ForgetAfter time.Time `json:"forget_after,omitzero"`
+	// Pin refuses every certificate of the member but this one and NextPin; zero refuses none. It only narrows: what is
+	// pinned is judged in every other way too. A pinned member must be pinned anew before each renewal.
+	Pin     Certificate `json:"pin,omitzero"`
+	NextPin Certificate `json:"next_pin,omitzero"`
+}
+
+// Cutoff refuses the certificates of all members of a role that begin before it, listed or not.
+type Cutoff struct {
+	Role   Role      `json:"role"`
+	Before time.Time `json:"before"`
 }
 
 // Registry says which keys belong to which member, now and next, who is privileged, and who was revoked. It is
@@ -43,9 +61,10 @@ type Registry struct {
 // ErrDuplicate is wrapped when a member, or one key of two members, would stand in a registry twice.
 var ErrDuplicate = errors.New("listed twice")
 
-// NewRegistry makes a registry of entries, in any order; the slice stays the caller's. The error wraps ErrDuplicate or
-// ErrIdentity; refused without a sentinel are an entry without a current key, and more than two million entries.
-func NewRegistry(v Version, entries []Entry) (*Registry, error) {
+// NewRegistry makes a registry of entries, in any order, and of the cut-offs of roles, at most one each; the slice stays
+// the caller's. The error wraps ErrDuplicate or ErrIdentity; refused without a sentinel are an entry without a current key,
+// a time or a pin that makes no sense, and more than two million entries.
+func NewRegistry(v Version, entries []Entry, cutoffs ...Cutoff) (*Registry, error) {
 	if err := countable(len(entries)); err != nil {
 		return nil, err
 	}
@@ -55,6 +74,11 @@ func NewRegistry(v Version, entries []Entry) (*Registry, error) {
 	}
 	slices.SortFunc(order, func(a, b int32) int { return entries[a].Member.Compare(entries[b].Member) })
 	b := newBuilder(len(entries))
+	for _, c := range cutoffs {
+		if err := b.cut(c); err != nil {
+			return nil, err
+		}
+	}
 	for i, n := range order {
 		e := &entries[n]
 		if err := e.validate(); err != nil {
@@ -79,13 +103,31 @@ func (e *Entry) validate() error {
 	if err := e.Member.Validate(); err != nil {
 		return err
 	}
+	bad := ""
 	switch {
 	case e.Current.IsZero():
-		return fmt.Errorf("fingerprint: member %q has no current key: list the key that it serves", e.Member)
+		bad = "no current key: list the key that it serves"
 	case e.Current == e.Next:
 		return fmt.Errorf("fingerprint: key %s of %q, as current and next: %w", e.Next.Short(), e.Member, ErrDuplicate)
+	case !e.VoidBefore.IsZero() && !writable(e.VoidBefore):
+		bad = "a cut-off that is not a whole second between 1970 and 9999"
+	case !e.ForgetAfter.IsZero() && !writable(e.ForgetAfter):
+		bad = "an end of its tombstone that is not a whole second between 1970 and 9999"
+	case !e.ForgetAfter.IsZero() && !e.Revoked:
+		bad = "an end of its tombstone, and is not revoked"
+	case !e.NextPin.IsZero() && e.Pin.IsZero():
+		bad = "a next pin without a pin"
+	case !e.Pin.IsZero() && e.Pin == e.NextPin:
+		bad = "one pin twice"
+	default:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("fingerprint: member %q has %s", e.Member, bad)
+}
+
+// writable reports whether the text form of a time gives it back.
+func writable(t time.Time) bool {
+	return t.Nanosecond() == 0 && t.Unix() > 0 && t.UTC().Year() <= 9999
 }
 
 // registry indexes what was packed, whose text has the digest. Two cores halve the time that a million entries take.
@@ -166,6 +208,19 @@ func (r *Registry) findKeyFrom(k []byte, p *probe, at int) (record, int) {
 		}
 	}
 	return record{}, -1
+}
+
+// Cutoffs are those of roles, in order of role.
+func (r *Registry) Cutoffs() (list []Cutoff) {
+	if r == nil {
+		return nil
+	}
+	for n, role := range roles {
+		if seconds := r.cutoffs[n]; seconds > 0 {
+			list = append(list, Cutoff{role, time.Unix(seconds, 0).UTC()})
+		}
+	}
+	return list
 }
 
 // Version numbers the registry; it is zero for a nil one.

@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
-// The text form of a registry: a line that names the form, then one line a member, all sorted bytewise, fields separated
-// by one space:
+// The text form of a registry: a line that names the form, a line for each role that has a cut-off, a line for each
+// member, all sorted bytewise, fields separated by one space:
 //
 //	clusterca registry 2
-//	<identity> <current key> <next key or -> <flags or ->
+//	cutoff <role> <time>
+//	<identity> <current key> <next key or -> <flags or -> [void-before=<time>] [forget-after=<time>] [pin=<certificate>] [next-pin=<certificate>]
 //
-// with the flags p (privileged) and r (revoked). It is canonical: one content has one text.
+// with the flags p (privileged) and r (revoked), and times as 2006-01-02T15:04:05Z. It is canonical: one content has one
+// text.
 const textForm = "clusterca registry 2"
 
 // ErrRegistryText is wrapped by every refusal of a registry's text form.
@@ -22,12 +25,25 @@ var ErrRegistryText = errors.New("not the text form of a registry")
 
 var emptyDigest = sha256.Sum256([]byte(textForm + "\n"))
 
+const timeForm = "2006-01-02T15:04:05Z"
+
+// optional are the fields that follow the flags, in their order.
+var optional = [...]struct {
+	name string
+	flag byte
+}{
+	{"void-before=", hasVoid},
+	{"forget-after=", hasForget},
+	{"pin=", hasPin},
+	{"next-pin=", hasNextPin},
+}
+
 // AppendText appends the text form to b; its SHA-256 is Digest. The error is always nil (encoding.TextAppender).
 func (r *Registry) AppendText(b []byte) ([]byte, error) {
-	b = append(b, textForm+"\n"...)
 	if r == nil {
-		return b, nil
+		r = &Registry{}
 	}
+	b = r.appendHead(b)
 	for _, rec := range r.all() {
 		b = r.appendLine(b, rec)
 	}
@@ -37,7 +53,7 @@ func (r *Registry) AppendText(b []byte) ([]byte, error) {
 // digestText hashes the text form piece by piece: a million lines are 130 MB.
 func (p *packed) digestText() [sha256.Size]byte {
 	h := sha256.New()
-	b := append(make([]byte, 0, 64<<10), textForm+"\n"...)
+	b := p.appendHead(make([]byte, 0, 64<<10))
 	for _, rec := range p.all() {
 		if cap(b)-len(b) < maxLine {
 			h.Write(b)
@@ -48,6 +64,20 @@ func (p *packed) digestText() [sha256.Size]byte {
 	h.Write(b)
 	return [sha256.Size]byte(h.Sum(nil))
 }
+
+// appendHead appends what stands before the first member.
+func (p *packed) appendHead(b []byte) []byte {
+	b = append(b, textForm+"\n"...)
+	for n, seconds := range p.cutoffs {
+		if seconds != 0 {
+			b = append(b, cutoffWord+string(roles[n])+" "...)
+			b = append(time.Unix(seconds, 0).UTC().AppendFormat(b, timeForm), '\n')
+		}
+	}
+	return b
+}
+
+const cutoffWord = "cutoff "
 
 func (p *packed) appendLine(b []byte, r record) []byte {
 	b = append(b, p.kinds[r.kind].prefix...)
@@ -66,6 +96,18 @@ func (p *packed) appendLine(b []byte, r record) []byte {
 	}
 	b = append(b, ' ')
 	b = append(b, flagText[r.flags&(isPrivileged|isRevoked)]...)
+	for _, o := range optional {
+		switch field := r.field(o.flag); {
+		case field == nil:
+			continue
+		case len(field) == timeSize:
+			b = append(append(b, ' '), o.name...)
+			b = r.time(o.flag).AppendFormat(b, timeForm)
+		default:
+			b = append(append(b, ' '), o.name...)
+			b = appendHex(b, field)
+		}
+	}
 	return append(b, '\n')
 }
 
@@ -125,108 +167,4 @@ func afterForm(text []byte) ([]byte, error) {
 			number[:min(len(number), 16)], textForm, ErrRegistryText)
 	}
 	return rest, nil
-}
-
-// lineParser reads lines into a builder. Members of one domain and role follow each other: what was seen of their
-// identities is not looked at again.
-type lineParser struct {
-	*builder
-	last   []byte // the identity before
-	kind   uint32
-	prefix string // of that kind
-}
-
-func (p *lineParser) line(line []byte) error {
-	var fields [4][]byte
-	for i := range fields {
-		var more bool
-		fields[i], line, more = bytes.Cut(line, []byte(" "))
-		if more != (i < len(fields)-1) {
-			return fmt.Errorf("want %d fields, separated by one space: %w", len(fields), ErrRegistryText)
-		}
-	}
-	switch order := bytes.Compare(p.last, fields[0]); {
-	case order == 0:
-		return fmt.Errorf("member %q: %w", fields[0], ErrDuplicate)
-	case order > 0:
-		return fmt.Errorf("%q comes after %q, the lines are not sorted: %w", fields[0], p.last, ErrRegistryText)
-	}
-	p.last = fields[0]
-	flags, ok := parseFlags(fields[3])
-	if !ok {
-		return fmt.Errorf("flags %q: %w", fields[3], ErrRegistryText)
-	}
-	if string(fields[2]) != "-" {
-		flags |= hasNext
-	}
-	if err := p.member(flags, fields[0]); err != nil {
-		return err
-	}
-	if err := p.key(fields[1]); err != nil {
-		return fmt.Errorf("current key: %w", err)
-	}
-	if flags&hasNext != 0 {
-		if bytes.Equal(fields[1], fields[2]) {
-			return fmt.Errorf("key %s as current and next: %w", fields[1], ErrDuplicate)
-		}
-		if err := p.key(fields[2]); err != nil {
-			return fmt.Errorf("next key: %w", err)
-		}
-	}
-	return nil
-}
-
-func parseFlags(field []byte) (byte, bool) {
-	for flags, text := range flagText {
-		if string(field) == text {
-			return byte(flags), true
-		}
-	}
-	return 0, false
-}
-
-// member begins the record of an identity.
-func (p *lineParser) member(flags byte, identity []byte) error {
-	segment, seen := bytes.CutPrefix(identity, []byte(p.prefix))
-	if seen = seen && p.prefix != ""; seen && len(segment) == uuidText {
-		var uuid [uuidSize]byte
-		if parseUUID(uuid[:], segment) {
-			p.begin(flags|isUUID, p.kind)
-			p.records = append(p.records, uuid[:]...)
-			return nil
-		}
-	}
-	if !seen || !plainID(segment) {
-		id, err := ParseIdentity(string(identity))
-		if err != nil {
-			return err
-		}
-		p.kind = p.builder.kind(id.Domain, id.Role)
-		p.prefix = p.kinds[p.kind].prefix
-		p.beginID(flags, p.kind, id.ID)
-		return nil
-	}
-	p.begin(flags, p.kind)
-	p.records = append(p.records, byte(len(segment)))
-	p.records = append(p.records, segment...)
-	return nil
-}
-
-// plainID reports whether a segment is an id that is written as it is.
-func plainID(segment []byte) bool {
-	for _, c := range segment {
-		if !plain(c) {
-			return false
-		}
-	}
-	return len(segment) > 0 && len(segment) <= maxID && string(segment) != "." && string(segment) != ".."
-}
-
-func (p *lineParser) key(field []byte) error {
-	var k Key
-	if len(field) != 2*len(k) || !unhex(k[:], field) || k.IsZero() {
-		return fmt.Errorf("%q is not %d lower-case hexadecimal digits that are not all zero: %w", field[:min(len(field), 80)], 2*len(k), ErrRegistryText)
-	}
-	p.records = append(p.records, k[:]...)
-	return nil
 }

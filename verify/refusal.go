@@ -37,6 +37,8 @@ const (
 	KeyOfAnother     Reason = "key-of-another"
 	KeyNotRegistered Reason = "key-not-registered"
 	MemberRevoked    Reason = "revoked"
+	BeforeCutoff     Reason = "before-cutoff"
+	NotPinned        Reason = "not-pinned"
 )
 
 // Refusal is the error with which a peer is refused. It names which side, which certificate and which field failed,
@@ -55,7 +57,7 @@ type Refusal struct {
 // stops a rollover; the other reasons say that somebody dialled, or was dialled, wrongly.
 func (r Reason) Trust() bool {
 	switch r {
-	case UnknownIssuer, RetiredIssuer, NotInRegistry, KeyOfAnother, KeyNotRegistered, WeakKey, TooManyCerts:
+	case UnknownIssuer, RetiredIssuer, NotInRegistry, KeyOfAnother, KeyNotRegistered, BeforeCutoff, NotPinned, WeakKey, TooManyCerts:
 		return true
 	}
 	return false
