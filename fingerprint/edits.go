@@ -119,15 +119,14 @@ func (r *Registry) VoidRole(c Cutoff, now time.Time) (*Registry, error) {
 	case c.Role == Control && last != c.Before.Unix() && r.has(r.isSteering):
 		return nil, fmt.Errorf("fingerprint: no control member could act, cut them off one by one: %w", ErrLockout)
 	}
-	b := r.builder(0)
+	b := builder{packed: packed{cutoffs: r.cutoffs}}
 	if n := slices.Index(roles[:], c.Role); n >= 0 {
 		b.cutoffs[n] = 0
 	}
 	if err := b.cut(c); err != nil {
 		return nil, err
 	}
-	b.copy(&r.packed, 0, len(r.records))
-	return b.registry(r.version.Next(), b.digestText())
+	return r.mergeCut(r.version.Next(), nil, b.cutoffs)
 }
 
 // wholeSecond rounds a cut-off up, since X.509 has nothing finer.

@@ -275,7 +275,7 @@ func TestOptionalText(t *testing.T) {
 		}
 	}
 	_, err := ParseRegistry(Version{1, 1}, []byte("clusterca registry 3\n"))
-	if err == nil || !strings.Contains(err.Error(), `form "3"`) {
+	if err == nil || !strings.Contains(err.Error(), `"clusterca registry 3"`) {
 		t.Errorf("an unknown form: %v", err)
 	}
 }

@@ -122,6 +122,27 @@ func ExampleRegistry_SetPrivileged() {
 	// fingerprint: nobody would be privileged any more, promote another member first: would lock everybody out
 }
 
+// A difference is what changed, and is believed when it leads to the digest that was signed.
+func ExampleDifference() {
+	node := fingerprint.Identity{Domain: "prod.example", Role: fingerprint.Node, ID: "octopus"}
+	r, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: 1}, []fingerprint.Entry{{Member: node, Current: fingerprint.OfKey(nil)}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	next, err := r.Revoke(node)
+	if err != nil {
+		log.Fatal(err)
+	}
+	difference := fingerprint.Difference(r, next)
+	fmt.Print(string(difference))
+	there, err := r.Apply(next.Version(), difference, next.Digest())
+	fmt.Println(there.Digest() == next.Digest(), err)
+	// Output:
+	// clusterca registry difference 2
+	// +spiffe://prod.example/node/octopus e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 - r
+	// true <nil>
+}
+
 // Keys and certificates have fingerprints of two types, so that they cannot be confused.
 func ExampleOfKey() {
 	key := fingerprint.OfKey([]byte("a SubjectPublicKeyInfo in DER"))

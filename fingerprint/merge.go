@@ -43,10 +43,16 @@ func (p *packed) before(id Identity) int {
 // merge copies the records in one pass and puts entries in their places, which are sorted by member. What lies between
 // two places is copied as it is.
 func (r *Registry) merge(v Version, places []place) (*Registry, error) {
+	return r.mergeCut(v, places, r.cutoffs)
+}
+
+// mergeCut is merge with other cut-offs of roles.
+func (r *Registry) mergeCut(v Version, places []place, cutoffs [len(roles)]int64) (*Registry, error) {
 	if err := countable(r.count + len(places)); err != nil {
 		return nil, err
 	}
 	b := r.builder(len(places))
+	b.cutoffs = cutoffs
 	at := 0
 	for _, p := range places {
 		b.copy(&r.packed, at, p.from)

@@ -66,13 +66,9 @@ func (p *lineParser) cutoff(line []byte) error {
 
 // member begins the record of an identity, and says where.
 func (p *lineParser) member(identity []byte) (int, error) {
-	switch order := bytes.Compare(p.last, identity); {
-	case order == 0:
-		return 0, fmt.Errorf("member %q: %w", identity, ErrDuplicate)
-	case order > 0:
-		return 0, fmt.Errorf("%q comes after %q, the lines are not sorted: %w", cut(identity), cut(p.last), ErrRegistryText)
+	if err := p.follow(identity); err != nil {
+		return 0, err
 	}
-	p.last = identity
 	begins := len(p.records)
 	segment, seen := bytes.CutPrefix(identity, []byte(p.prefix))
 	var uuid [uuidSize]byte
@@ -94,6 +90,18 @@ func (p *lineParser) member(identity []byte) (int, error) {
 		p.beginID(0, p.kind, id.ID)
 	}
 	return begins, nil
+}
+
+// follow checks that an identity comes after the one before.
+func (p *lineParser) follow(identity []byte) error {
+	switch order := bytes.Compare(p.last, identity); {
+	case order == 0:
+		return fmt.Errorf("member %q: %w", cut(identity), ErrDuplicate)
+	case order > 0:
+		return fmt.Errorf("%q comes after %q, the lines are not sorted: %w", cut(identity), cut(p.last), ErrRegistryText)
+	}
+	p.last = identity
+	return nil
 }
 
 // plainID reports whether a segment is an id that is written as it is.

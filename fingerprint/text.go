@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -70,11 +71,15 @@ func (p *packed) appendHead(b []byte) []byte {
 	b = append(b, textForm+"\n"...)
 	for n, seconds := range p.cutoffs {
 		if seconds != 0 {
-			b = append(b, cutoffWord+string(roles[n])+" "...)
-			b = append(time.Unix(seconds, 0).UTC().AppendFormat(b, timeForm), '\n')
+			b = appendCutoff(b, roles[n], seconds)
 		}
 	}
 	return b
+}
+
+func appendCutoff(b []byte, role Role, seconds int64) []byte {
+	b = append(b, cutoffWord+string(role)+" "...)
+	return append(time.Unix(seconds, 0).UTC().AppendFormat(b, timeForm), '\n')
 }
 
 const cutoffWord = "cutoff "
@@ -117,7 +122,7 @@ var flagText = [...]string{0: "-", isPrivileged: "p", isRevoked: "r", isPrivileg
 // ParseRegistry reads the text form, and nothing else. The error wraps ErrRegistryText, ErrIdentity or ErrDuplicate and
 // names the line, or the members.
 func ParseRegistry(v Version, text []byte) (*Registry, error) {
-	rest, err := afterForm(text)
+	rest, err := afterForm(text, textForm)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +140,14 @@ func ParseRegistry(v Version, text []byte) (*Registry, error) {
 func parseLines(rest []byte) (*builder, error) {
 	b := newBuilder(min(bytes.Count(rest, []byte("\n")), maxEntries))
 	p := lineParser{builder: b}
+	if err := eachLine(rest, p.line); err != nil {
+		return nil, fmt.Errorf("fingerprint: registry: %w", err)
+	}
+	return b, nil
+}
+
+// eachLine hands over the lines after the first.
+func eachLine(rest []byte, take func([]byte) error) error {
 	for n := 2; len(rest) > 0; n++ {
 		var err error
 		end := bytes.IndexByte(rest, '\n')
@@ -143,28 +156,28 @@ func parseLines(rest []byte) (*builder, error) {
 			err = fmt.Errorf("it does not end with a newline: %w", ErrRegistryText)
 		case end > maxLine:
 			err = fmt.Errorf("%d bytes, at most %d: %w", end, maxLine, ErrRegistryText)
-		case b.count >= maxEntries:
+		case n > maxEntries+len(roles)+1:
 			err = fmt.Errorf("more than %d entries: %w", maxEntries, ErrRegistryText)
 		default:
-			err = p.line(rest[:end])
+			err = take(rest[:end])
 		}
 		if err != nil {
-			return nil, fmt.Errorf("fingerprint: registry line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w", n, err)
 		}
 		rest = rest[end+1:]
 	}
-	return b, nil
+	return nil
 }
 
-// afterForm is what follows the line that names the form.
-func afterForm(text []byte) ([]byte, error) {
+// afterForm is what follows the line that names the form, whose last word is its number.
+func afterForm(text []byte, form string) ([]byte, error) {
 	first, rest, ok := bytes.Cut(text, []byte("\n"))
-	switch number, ours := bytes.CutPrefix(first, []byte("clusterca registry ")); {
-	case !ok || !ours:
-		return nil, fmt.Errorf("fingerprint: registry text does not begin with the line %q: %w", textForm, ErrRegistryText)
-	case string(first) != textForm:
-		return nil, fmt.Errorf("fingerprint: registry text of form %q, this program reads %q: use one as new as the one that wrote it: %w",
-			number[:min(len(number), 16)], textForm, ErrRegistryText)
+	at := strings.LastIndexByte(form, ' ') + 1
+	switch number, ours := bytes.CutPrefix(first, []byte(form[:at])); {
+	case !ok || !ours || bytes.IndexByte(number, ' ') >= 0:
+		return nil, fmt.Errorf("fingerprint: text does not begin with the line %q: %w", form, ErrRegistryText)
+	case string(number) != form[at:]:
+		return nil, fmt.Errorf("fingerprint: text of form %q, this program reads %q: use one as new as the one that wrote it: %w", cut(first), form, ErrRegistryText)
 	}
 	return rest, nil
 }
