@@ -91,14 +91,18 @@ func (p *packed) readUpTo(at int) (record, int) {
 	return p.read(at)
 }
 
-// Apply returns the registry of version v to which the difference leads, if its digest is the one given, which somebody
-// has signed. It costs one pass over the registry. The error wraps ErrRegistryText, ErrIdentity or ErrDuplicate for a text
-// that is none, and ErrDifference when another registry comes out.
-func (r *Registry) Apply(v Version, difference []byte, digest [sha256.Size]byte) (*Registry, error) {
+// Apply returns the registry of version v to which text leads, if its digest is the one given, which somebody has signed.
+// The text is a difference, or that of a whole registry, which leads there from anywhere. A difference costs one pass over
+// the registry. The error wraps ErrRegistryText, ErrIdentity or ErrDuplicate for a text that is none or is not the one that
+// was signed, and ErrDifference when another registry comes out of a difference.
+func (r *Registry) Apply(v Version, text []byte, digest [sha256.Size]byte) (*Registry, error) {
+	if !bytes.HasPrefix(text, []byte(differenceForm[:len(differenceForm)-1])) {
+		return applyWhole(v, text, digest)
+	}
 	if r == nil {
 		r = &Registry{}
 	}
-	next, err := r.apply(v, difference)
+	next, err := r.apply(v, text)
 	if err != nil {
 		return nil, fmt.Errorf("fingerprint: difference after registry %v: %w", r.version, err)
 	}
@@ -106,6 +110,13 @@ func (r *Registry) Apply(v Version, difference []byte, digest [sha256.Size]byte)
 		return nil, fmt.Errorf("fingerprint: difference after registry %v: %w", r.version, ErrDifference)
 	}
 	return next, nil
+}
+
+func applyWhole(v Version, text []byte, digest [sha256.Size]byte) (*Registry, error) {
+	if sha256.Sum256(text) != digest {
+		return nil, fmt.Errorf("fingerprint: registry %v: the lines are not those of the digest: %w", v, ErrRegistryText)
+	}
+	return ParseRegistry(v, text)
 }
 
 func (r *Registry) apply(v Version, difference []byte) (*Registry, error) {

@@ -99,7 +99,7 @@ func TestDifferenceRefused(t *testing.T) {
 	line := func(id string, n int) string { return node(id).String() + " " + key(n).String() + " - -\n" }
 	for name, bad := range map[string]string{
 		"nothing":               "",
-		"a registry":            "clusterca registry 2\n" + line("a", 1),
+		"another registry":      "clusterca registry 2\n" + line("a", 1),
 		"an unknown form":       "clusterca registry difference 3\n",
 		"no sign":               form + line("c", 3),
 		"another sign":          form + "=" + line("c", 3),
@@ -119,6 +119,10 @@ func TestDifferenceRefused(t *testing.T) {
 		if got, err := r.Apply(Version{1, 2}, []byte(bad), r.Digest()); !refusedText(err) || got != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	whole, _ := r.AppendText(nil)
+	if again, err := (*Registry)(nil).Apply(Version{1, 3}, whole, r.Digest()); err != nil || again.Version() != (Version{1, 3}) || again.Digest() != r.Digest() {
+		t.Errorf("the whole text leads there from anywhere: %v", err)
 	}
 	// Who goes and was never there is no matter: the digest decides.
 	if _, err := r.Apply(Version{1, 2}, []byte(form+"-"+node("x").String()+"\n"), r.Digest()); err != nil {
