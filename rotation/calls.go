@@ -17,7 +17,7 @@ import (
 // Ask is what a member holds when it asks for news.
 type Ask struct {
 	State    fingerprint.Version
-	Registry fingerprint.Version
+	Registry fingerprint.Version // zero asks for the whole one
 	Leaf     fingerprint.Certificate
 	// Wait is how long the answer may be held back while there is nothing new; 0 answers at once, with a state
 	// read from the store after the question came.
@@ -27,7 +27,7 @@ type Ask struct {
 // News is the answer.
 type News struct {
 	States   [][]byte `json:"states,omitempty"`   // signed states after the one held, oldest first
-	Registry []byte   `json:"registry,omitempty"` // signed registry, when newer than the one held
+	Registry []byte   `json:"registry,omitempty"` // signed registry, when newer than the one held: whole, or what changed
 	Renew    bool     `json:"renew,omitempty"`    // an operator asks to replace the leaf that the member holds
 }
 
@@ -109,8 +109,11 @@ func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Iden
 		}
 		news.States = append(news.States, signed)
 	}
-	if ask.Registry.Less(p.registry.Version()) {
-		news.Registry = p.document
+	if ask.Registry.Less(p.registry.Registry.Version()) {
+		var err error
+		if news.Registry, err = p.document(ask.Registry); err != nil {
+			return news, err
+		}
 	}
 	asked, ok := p.asked[peer]
 	news.Renew = ok && asked == ask.Leaf
@@ -293,13 +296,13 @@ func newer(m Member) fingerprint.Key {
 
 // noteListed writes down which registry was the first to name the key, once there is one.
 func (d *Daemon) noteListed(ctx context.Context, p *publication, peer fingerprint.Identity, key fingerprint.Key) error {
-	entry, ok := p.registry.Member(peer)
+	entry, ok := p.registry.Registry.Member(peer)
 	if !ok || entry.Current != key && entry.Next != key {
 		return nil
 	}
 	_, err := d.cluster.update(ctx, peer, func(m Member) (Member, error) {
 		if newer(m) == key && m.Listed.IsZero() {
-			m.Listed = p.registry.Version()
+			m.Listed = p.registry.Registry.Version()
 		}
 		return m, nil
 	})

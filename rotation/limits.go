@@ -9,6 +9,9 @@ const (
 	maxWait   = 5 * time.Minute // of a long poll
 	maxReason = 1024            // bytes of a reason that people give
 
+	maxRegistries  = 16      // kept by a daemon, to send differences from
+	maxKeptEntries = 1 << 21 // in all of them: about 130 MB
+
 	driverTick    = time.Second           // a look at the store even when nothing was heard, while a rollover runs
 	settledTick   = 5 * time.Minute       // the same in a settled cluster
 	driverPause   = 10 * time.Millisecond // many reports arrive together

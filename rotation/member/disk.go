@@ -40,6 +40,7 @@ type disk struct {
 	store    keystore.Store
 	record   record
 	revision keystore.Revision
+	held     *verify.SignedRegistry // with the head that vouches for it; nil before the first
 }
 
 // ErrNotEnrolled says that the directory holds no member yet.
@@ -90,50 +91,43 @@ func (d *disk) credentials(ctx context.Context) (live.Credentials, error) {
 	if err != nil {
 		return live.Credentials{}, fmt.Errorf("key of the leaf: %w", err)
 	}
-	registry, err := d.registry(ctx)
-	if err != nil {
+	c := live.Credentials{Chain: d.record.Chain, Key: key, Bundle: bundle}
+	if d.held, err = d.registry(ctx); err != nil {
 		return live.Credentials{}, fmt.Errorf("registry: %w", err)
 	}
-	return live.Credentials{Chain: d.record.Chain, Key: key, Bundle: bundle, Registry: registry}, nil
+	if d.held != nil {
+		c.Registry = d.held.Registry
+	}
+	return c, nil
 }
 
-// storedRegistry is a registry on disk: what was removed stays removed across a restart without a CA daemon.
-type storedRegistry struct {
-	Version fingerprint.Version `json:"version"`
-	Text    string              `json:"text"`
-}
-
-func (d *disk) registry(ctx context.Context) (*fingerprint.Registry, error) {
+// registry is the one on disk, nil when there is none: what was removed stays removed across a restart without a CA
+// daemon.
+func (d *disk) registry(ctx context.Context) (*verify.SignedRegistry, error) {
 	r, err := d.store.Load(ctx, registryKey)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fingerprint.NewRegistry(fingerprint.Version{}, nil)
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	var stored storedRegistry
-	if err := json.Unmarshal(r.Value, &stored); err != nil {
-		return nil, err
-	}
-	return fingerprint.ParseRegistry(stored.Version, []byte(stored.Text))
+	return verify.PeekRegistry(r.Value)
 }
 
-func (d *disk) saveRegistry(ctx context.Context, registry *fingerprint.Registry) error {
+func (d *disk) saveRegistry(ctx context.Context, registry *verify.SignedRegistry) error {
 	var old keystore.Revision
 	if r, err := d.store.Load(ctx, registryKey); err == nil {
 		old = r.Revision
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	text, err := registry.AppendText(nil)
+	value, err := registry.Document(nil)
 	if err != nil {
 		return err
 	}
-	value, err := json.Marshal(storedRegistry{registry.Version(), string(text)})
-	if err != nil {
-		return err
+	if _, err = d.store.Replace(ctx, registryKey, old, value); err == nil {
+		d.held = registry
 	}
-	_, err = d.store.Replace(ctx, registryKey, old, value)
 	return err
 }
 

@@ -1,10 +1,12 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/clusterca/clusterca/ca"
@@ -25,6 +27,7 @@ type follower struct {
 	rekey   bool   // replace the key too
 	waiting []task // answered when no renewal is outstanding
 	retry   time.Duration
+	whole   atomic.Bool // ask for the whole registry: the poll reads it
 }
 
 // boot is a rejoin: the boot is recorded, which withdraws the confirmation of the boot before; then the state is read;
@@ -87,7 +90,11 @@ func (f *follower) rejoin(ctx context.Context) error {
 // holds is what the member tells the CA when it asks for news.
 func (f *follower) holds(wait time.Duration) rotation.Ask {
 	c := f.live.Credentials()
-	return rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
+	ask := rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
+	if f.whole.Load() {
+		ask.Registry = fingerprint.Version{}
+	}
+	return ask
 }
 
 // heard is what one long poll brought.
@@ -335,17 +342,29 @@ func (f *follower) install(ctx context.Context, news rotation.News) error {
 	if news.Registry == nil {
 		return nil
 	}
-	registry, err := verify.OpenRegistry(c.Bundle, news.Registry, now)
+	return f.installRegistry(ctx, c, news.Registry, now)
+}
+
+// installRegistry makes a registry durable, then live. A difference that leads nowhere is answered by asking for the
+// whole; two registries of one number are for people: the first stays, and the log has both.
+func (f *follower) installRegistry(ctx context.Context, c live.Credentials, doc []byte, now time.Time) error {
+	registry, err := verify.OpenRegistry(c.Bundle, f.disk.held, doc, now)
+	f.whole.Store(errors.Is(err, fingerprint.ErrDifference))
+	switch {
+	case errors.Is(err, verify.ErrTakenBack): // a faster answer was newer, or somebody tries to undo a removal
+		f.cfg.Log.Info("older registry left aside", "member", f.Identity(), "error", err)
+		return nil
+	case errors.Is(err, verify.ErrEquivocation):
+		other, _, _ := bytes.Cut(doc, []byte("\n"))
+		f.cfg.Log.Error("the CA tells two things", "member", f.Identity(), "held", f.disk.held.Head, "other", other)
+	}
 	if err != nil {
 		return err
-	}
-	if !c.Registry.Version().Less(registry.Version()) {
-		return nil
 	}
 	if err := f.disk.saveRegistry(ctx, registry); err != nil {
 		return err
 	}
-	c.Registry = registry
+	c.Registry = registry.Registry
 	return f.live.Install(c)
 }
 
