@@ -56,21 +56,7 @@ func NewUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-func validUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		if hyphen := i == 8 || i == 13 || i == 18 || i == 23; hyphen {
-			if s[i] != '-' {
-				return false
-			}
-		} else if _, ok := nibble(s[i]); !ok {
-			return false
-		}
-	}
-	return true
-}
+func validUUID(s string) bool { return parseUUID(make([]byte, uuidSize), s) }
 
 func validDomain(domain string) error {
 	if len(domain) == 0 || len(domain) > maxDomain {

@@ -3,6 +3,7 @@ package fingerprint_test
 import (
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
 )
@@ -41,7 +42,10 @@ func ExampleNewRegistry() {
 		log.Fatal(err)
 	}
 	check := func() {
-		fmt.Println(r.Version(), r.Check(node, old, fingerprint.Listed), r.Check(node, next, fingerprint.Listed))
+		verdict := func(k fingerprint.Key) fingerprint.Verdict {
+			return r.Check(fingerprint.Presented{Member: node, Key: k}, fingerprint.Listed)
+		}
+		fmt.Println(r.Version(), verdict(old), verdict(next))
 	}
 	for _, edit := range []func() (*fingerprint.Registry, error){
 		func() (*fingerprint.Registry, error) {
@@ -49,8 +53,8 @@ func ExampleNewRegistry() {
 		},
 		func() (*fingerprint.Registry, error) { return r.ListNext(node, next) },
 		func() (*fingerprint.Registry, error) { return r.Promote(node) },
-		func() (*fingerprint.Registry, error) { return r.SetPrivileged(node, true) },
 		func() (*fingerprint.Registry, error) { return r.Revoke(node) },
+		func() (*fingerprint.Registry, error) { return r.Put() }, // as many entries as one likes
 	} {
 		if r, err = edit(); err != nil {
 			log.Fatal(err)
@@ -73,11 +77,70 @@ func ExampleNewRegistry() {
 	// 1.2 admitted not-listed-key
 	// 1.3 admitted admitted
 	// 1.4 not-listed-key admitted
-	// 1.5 not-listed-key admitted
+	// 1.5 revoked revoked
 	// 1.6 revoked revoked
 	// true 1 <nil>
 	// true true
 	// octopus
+}
+
+// Promoting a member to a privileged one, narrowing it, and letting go of the tombstones of long ago are edits too.
+func ExampleRegistry_SetPrivileged() {
+	cluster := fingerprint.ClusterID{Domain: "prod.example"}
+	ca, _ := cluster.Member(fingerprint.Control, "ca-1")
+	node, _ := cluster.Member(fingerprint.Node, "octopus")
+	leaf := fingerprint.OfCertificate([]byte("a certificate in DER"))
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	r, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: 1}, []fingerprint.Entry{
+		{Member: ca, Current: fingerprint.OfKey([]byte("ca-1"))},
+		{Member: node, Current: fingerprint.OfKey([]byte("octopus"))},
+	})
+	for _, edit := range []func() (*fingerprint.Registry, error){
+		func() (*fingerprint.Registry, error) { return r.SetPrivileged(node, true) },
+		func() (*fingerprint.Registry, error) { return r.SetPins(node, leaf, fingerprint.Certificate{}) },
+		func() (*fingerprint.Registry, error) { return r.VoidBefore(node, now.Add(-time.Hour), now) },
+		func() (*fingerprint.Registry, error) {
+			return r.VoidRole(fingerprint.Cutoff{Role: fingerprint.User, Before: now}, now)
+		},
+		func() (*fingerprint.Registry, error) { return r.Forget(now) },
+	} {
+		if err == nil {
+			r, err = edit()
+		}
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(r.Version(), r.Cutoffs())
+	peer := fingerprint.Presented{Member: node, Key: fingerprint.OfKey([]byte("octopus")), Leaf: leaf, NotBefore: now.Add(-2 * time.Hour)}
+	fmt.Println(r.Check(peer, fingerprint.Open))
+	_, err = r.SetPrivileged(node, false)
+	fmt.Println(err)
+	// Output:
+	// 1.6 [{user 2026-11-25 12:00:00 +0000 UTC}]
+	// void
+	// fingerprint: nobody would be privileged any more, promote another member first: would lock everybody out
+}
+
+// A difference is what changed, and is believed when it leads to the digest that was signed.
+func ExampleDifference() {
+	node := fingerprint.Identity{Domain: "prod.example", Role: fingerprint.Node, ID: "octopus"}
+	r, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: 1}, []fingerprint.Entry{{Member: node, Current: fingerprint.OfKey(nil)}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	next, err := r.Revoke(node)
+	if err != nil {
+		log.Fatal(err)
+	}
+	difference := fingerprint.Difference(r, next)
+	fmt.Print(string(difference))
+	there, err := r.Apply(next.Version(), difference, next.Digest())
+	fmt.Println(there.Digest() == next.Digest(), err)
+	// Output:
+	// clusterca registry difference 2
+	// +spiffe://prod.example/node/octopus e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 - r
+	// true <nil>
 }
 
 // Keys and certificates have fingerprints of two types, so that they cannot be confused.
@@ -90,6 +153,26 @@ func ExampleOfKey() {
 	// Output:
 	// ed69b808… 68ebe6f9…
 	// fingerprint: x509: unsupported public key type: string
+}
+
+// What people and old systems write is read by name.
+func ExampleParseCertificate() {
+	der := []byte("a certificate in DER")
+	c, err := fingerprint.ParseCertificate("68:EB:E6:F9:FF:6B:B6:27:59:3F:98:5E:9A:EE:F7:A7:2F:23:87:91:2D:BF:E1:3B:7C:4C:BC:EA:3A:71:33:45")
+	fmt.Println(c == fingerprint.OfCertificate(der), err)
+	k, err := fingerprint.ParseKey(fingerprint.OfKey(der).String())
+	fmt.Println(k == fingerprint.OfKey(der), err)
+	old, err := fingerprint.ParseOldCertificate("2B:BE:95:18:67:33:03:5E:45:09:BF:C4:C8:EB:E1:75:69:CB:DB:21")
+	fmt.Println(err)
+	fmt.Println(old.Names(der))
+	_, err = fingerprint.ParseCertificate("2B:BE")
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// true <nil>
+	// <nil>
+	// true <nil>
+	// fingerprint: "2B:BE" has 4 digits, 64 are wanted: not a fingerprint
 }
 
 // Versions are ordered as pairs.

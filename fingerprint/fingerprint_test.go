@@ -133,6 +133,11 @@ func registry(t *testing.T, entries ...Entry) *Registry {
 	return r
 }
 
+// check is Check where the leaf does not matter.
+func check(r *Registry, member Identity, key Key, rule Rule) Verdict {
+	return r.Check(Presented{Member: member, Key: key}, rule)
+}
+
 // A69, A72, B69, B71, B72: who may be whom, under both rules, with which key.
 func TestCheck(t *testing.T) {
 	r := registry(t,
@@ -162,21 +167,21 @@ func TestCheck(t *testing.T) {
 		{control("c"), Key{}, Admitted, OtherKey}, // nobody's key is not the next key that it lacks
 		{Identity{Domain: "dev.example", Role: Node, ID: "a"}, key(1), OthersKey, OthersKey},
 	} {
-		if got := r.Check(test.who, test.key, Open); got != test.open {
+		if got := check(r, test.who, test.key, Open); got != test.open {
 			t.Errorf("open: %v with %s: %s, want %s", test.who, test.key.Short(), got, test.open)
 		}
-		if got := r.Check(test.who, test.key, Listed); got != test.listed {
+		if got := check(r, test.who, test.key, Listed); got != test.listed {
 			t.Errorf("listed: %v with %s: %s, want %s", test.who, test.key.Short(), got, test.listed)
 		}
-		if got := r.Check(test.who, test.key, "no such rule"); got != test.listed {
+		if got := check(r, test.who, test.key, "no such rule"); got != test.listed {
 			t.Errorf("an unknown rule is not the strict one: %v with %s: %s, want %s", test.who, test.key.Short(), got, test.listed)
 		}
-		if n := testing.AllocsPerRun(10, func() { r.Check(test.who, test.key, Listed) }); n != 0 {
+		if n := testing.AllocsPerRun(10, func() { check(r, test.who, test.key, Listed) }); n != 0 {
 			t.Errorf("%v with %s: %v allocations in every handshake", test.who, test.key.Short(), n)
 		}
 	}
 	var none *Registry
-	if none.Check(node("a"), key(1), Open) != Admitted || none.Check(node("a"), key(1), Listed) != NotListed {
+	if check(none, node("a"), key(1), Open) != Admitted || check(none, node("a"), key(1), Listed) != NotListed {
 		t.Error("an empty registry admits by chain alone, and lists nobody")
 	}
 }
@@ -198,18 +203,18 @@ func TestEdits(t *testing.T) {
 		t.Errorf("revoke nobody: %v", err)
 	}
 	next, err := r.ListNext(node("a"), key(3))
-	if err != nil || next.Version() != (Version{1, 2}) || next.Check(node("a"), key(3), Listed) != Admitted || next.Check(node("a"), key(2), Listed) != Admitted {
+	if err != nil || next.Version() != (Version{1, 2}) || check(next, node("a"), key(3), Listed) != Admitted || check(next, node("a"), key(2), Listed) != Admitted {
 		t.Fatalf("both keys are admitted while one follows the other: %v", err)
 	}
 	if _, err := next.ListNext(node("a"), key(4)); !errors.Is(err, ErrKeyOrder) {
 		t.Errorf("a second next key: %v", err)
 	}
 	promoted, err := next.Promote(node("a"))
-	if err != nil || promoted.Check(node("a"), key(2), Listed) != OtherKey || promoted.Check(node("a"), key(3), Listed) != Admitted {
+	if err != nil || check(promoted, node("a"), key(2), Listed) != OtherKey || check(promoted, node("a"), key(3), Listed) != Admitted {
 		t.Errorf("promoted: %v", err)
 	}
 	gone, err := promoted.Revoke(node("a"))
-	if err != nil || gone.Check(node("a"), key(3), Open) != Revoked {
+	if err != nil || check(gone, node("a"), key(3), Open) != Revoked {
 		t.Errorf("revoked: %v", err)
 	}
 	marked, err := r.SetPrivileged(node("a"), true)
@@ -445,15 +450,17 @@ func TestRegistryText(t *testing.T) {
 		t.Error("the caller's slice was sorted")
 	}
 	mine[0].Revoked = true
-	if kept.Check(node("b"), key(1), Listed) != Admitted {
+	if check(kept, node("b"), key(1), Listed) != Admitted {
 		t.Error("the caller's slice is the registry's")
 	}
-	lines := strings.SplitAfter(string(text), "\n")
+	form, below, _ := strings.Cut(string(text), "\n")
+	form += "\n"
+	lines := strings.SplitAfter(below, "\n")
 	for name, bad := range map[string]string{
 		"order":         lines[1] + lines[0],
 		"twice":         lines[0] + lines[0],
-		"no newline":    strings.TrimSuffix(string(text), "\n"),
-		"empty line":    string(text) + "\n",
+		"no newline":    strings.TrimSuffix(below, "\n"),
+		"empty line":    below + "\n",
 		"flags":         strings.Replace(lines[1], " p", " pp", 1),
 		"double space":  strings.Replace(lines[0], " ", "  ", 1),
 		"upper case":    strings.ToUpper(lines[0]),
@@ -463,10 +470,10 @@ func TestRegistryText(t *testing.T) {
 		"empty next":    node("x").String() + " " + key(7).String() + "  -\n",
 		"next of zeros": node("x").String() + " " + key(7).String() + " " + strings.Repeat("0", 64) + " -\n",
 		"flags turned":  node("x").String() + " " + key(7).String() + " - rp\n",
-		"carriage":      strings.ReplaceAll(string(text), "\n", "\r\n"),
+		"carriage":      strings.ReplaceAll(below, "\n", "\r\n"),
 		"long line":     strings.Repeat("x", 4096) + "\n",
 	} {
-		if _, err := ParseRegistry(Version{1, 1}, []byte(bad)); !refusedText(err) {
+		if _, err := ParseRegistry(Version{1, 1}, []byte(form+bad)); !refusedText(err) {
 			t.Errorf("%s: %v\n%s", name, err, bad)
 		}
 	}
@@ -477,7 +484,19 @@ func TestRegistryText(t *testing.T) {
 		"next is the current":   node("x").String() + " " + key(7).String() + " " + key(7).String() + " -\n",
 		"member with two lines": node("x").String() + " " + key(7).String() + " - -\n" + node("x").String() + " " + key(8).String() + " - -\n",
 	} {
-		if _, err := ParseRegistry(Version{1, 1}, []byte(bad)); !errors.Is(err, ErrDuplicate) {
+		if _, err := ParseRegistry(Version{1, 1}, []byte(form+bad)); !errors.Is(err, ErrDuplicate) {
+			t.Errorf("%s: %v\n%s", name, err, bad)
+		}
+	}
+	for name, bad := range map[string]string{
+		"nothing":         "",
+		"no form":         below,
+		"form cut off":    strings.TrimSuffix(form, "\n"),
+		"form of another": "clusterca registry 3\n" + below,
+		"form twice":      form + string(text),
+		"carriage return": strings.ReplaceAll(string(text), "\n", "\r\n"),
+	} {
+		if _, err := ParseRegistry(Version{1, 1}, []byte(bad)); !errors.Is(err, ErrRegistryText) {
 			t.Errorf("%s: %v\n%s", name, err, bad)
 		}
 	}
@@ -519,6 +538,14 @@ func FuzzParseRegistry(f *testing.F) {
 	f.Add(text)
 	f.Add([]byte{})
 	f.Add([]byte(strings.ReplaceAll(string(text), "\n", "\r\n")))
+	r, err = NewRegistry(Version{1, 1}, []Entry{
+		{Member: node("a"), Current: key(1), VoidBefore: noon, Pin: leaf(1), NextPin: leaf(2)},
+		{Member: node(NewUUID()), Current: key(3), Revoked: true, ForgetAfter: noon}}, Cutoff{Node, noon}, Cutoff{User, noon})
+	if err != nil {
+		f.Fatal(err)
+	}
+	text, _ = r.AppendText(nil)
+	f.Add(text)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := ParseRegistry(Version{1, 1}, text)
 		if err != nil {
@@ -532,9 +559,12 @@ func FuzzParseRegistry(f *testing.F) {
 			if e.Revoked {
 				want = Revoked
 			}
-			if got := r.Check(e.Member, e.Current, Listed); got != want {
+			if got := r.Check(Presented{e.Member, e.Current, e.Pin, time.Unix(1<<40, 0)}, Listed); got != want {
 				t.Errorf("%v with its own key: %s, want %s", e.Member, got, want)
 			}
+		}
+		if whole, err := NewRegistry(r.Version(), slices.Collect(r.Entries()), r.Cutoffs()...); err != nil || whole.Digest() != r.Digest() {
+			t.Errorf("%q: its entries make another registry: %v", text, err)
 		}
 		if again, _ := r.AppendText(nil); !bytes.Equal(again, text) || r.Digest() != sha256.Sum256(text) {
 			t.Errorf("%q is written %q", text, again)
@@ -564,7 +594,7 @@ func BenchmarkCheck(b *testing.B) {
 		middle := time.Now()
 		for range 100 {
 			at = (at + 4711) % len(entries) // another peer each time, so that caches do not flatter
-			if r.Check(entries[at].Member, entries[at].Current, Listed) != Admitted {
+			if check(r, entries[at].Member, entries[at].Current, Listed) != Admitted {
 				b.Fatal("refused")
 			}
 		}

@@ -155,25 +155,23 @@ func plain(b byte) bool {
 }
 
 func escape(id string) string {
-	n := 0
 	for i := range len(id) {
 		if !plain(id[i]) {
-			n++
+			return string(appendEscaped(nil, []byte(id)))
 		}
 	}
-	if n == 0 {
-		return id
-	}
-	const hex = "0123456789abcdef"
-	b := make([]byte, 0, len(id)+2*n)
-	for i := range len(id) {
-		if plain(id[i]) {
-			b = append(b, id[i])
+	return id
+}
+
+func appendEscaped(b, id []byte) []byte {
+	for _, c := range id {
+		if plain(c) {
+			b = append(b, c)
 		} else {
-			b = append(b, '_', hex[id[i]>>4], hex[id[i]&15])
+			b = append(b, '_', digits[c>>4], digits[c&15])
 		}
 	}
-	return string(b)
+	return b
 }
 
 func unescape(segment string) (string, error) {
@@ -189,23 +187,12 @@ func unescape(segment string) (string, error) {
 		if i+2 >= len(segment) {
 			return "", fmt.Errorf("escape at the end is cut off: %w", ErrIdentity)
 		}
-		hi, ok1 := nibble(segment[i+1])
-		lo, ok2 := nibble(segment[i+2])
-		if !ok1 || !ok2 {
+		var c [1]byte
+		if !unhex(c[:], segment[i+1:]) {
 			return "", fmt.Errorf("_%s is not _hh in lower-case hexadecimal: %w", segment[i+1:i+3], ErrIdentity)
 		}
-		b = append(b, hi<<4|lo)
+		b = append(b, c[0])
 		i += 2
 	}
 	return string(b), nil
-}
-
-func nibble(c byte) (byte, bool) {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0', true
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10, true
-	}
-	return 0, false
 }

@@ -17,7 +17,7 @@ import (
 // Ask is what a member holds when it asks for news.
 type Ask struct {
 	State    fingerprint.Version
-	Registry fingerprint.Version
+	Registry fingerprint.Version // zero asks for the whole one
 	Leaf     fingerprint.Certificate
 	// Wait is how long the answer may be held back while there is nothing new; 0 answers at once, with a state
 	// read from the store after the question came.
@@ -27,7 +27,7 @@ type Ask struct {
 // News is the answer.
 type News struct {
 	States   [][]byte `json:"states,omitempty"`   // signed states after the one held, oldest first
-	Registry []byte   `json:"registry,omitempty"` // signed registry, when newer than the one held
+	Registry []byte   `json:"registry,omitempty"` // signed registry, when newer than the one held: whole, or what changed
 	Renew    bool     `json:"renew,omitempty"`    // an operator asks to replace the leaf that the member holds
 }
 
@@ -137,8 +137,11 @@ func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Iden
 		size += len(signed)
 		news.States = append(news.States, signed)
 	}
-	if ask.Registry.Less(p.registry.Version()) {
-		news.Registry = p.document
+	if ask.Registry.Less(p.registry.Registry.Version()) {
+		var err error
+		if news.Registry, err = p.document(ask.Registry); err != nil {
+			return news, err
+		}
 	}
 	asked, ok := p.asked[peer]
 	news.Renew = ok && asked == ask.Leaf
@@ -315,7 +318,7 @@ func newer(m Member) fingerprint.Key {
 func (d *Daemon) noteListed(ctx context.Context, p *publication, id fingerprint.Identity) (Member, error) {
 	return d.cluster.update(ctx, id, func(m Member) (Member, error) {
 		if m.Listed.IsZero() && p.names(id, newer(m)) {
-			m.Listed = p.registry.Version()
+			m.Listed = p.registry.Registry.Version()
 			if id.Role == fingerprint.Control {
 				m.Listed = p.trust.bundle.Version
 			}
@@ -331,6 +334,6 @@ func (p *publication) names(id fingerprint.Identity, key fingerprint.Key) bool {
 			return x.Member == id && (x.Current == key || x.Next == key)
 		})
 	}
-	entry, ok := p.registry.Member(id)
+	entry, ok := p.registry.Registry.Member(id)
 	return ok && (entry.Current == key || entry.Next == key)
 }

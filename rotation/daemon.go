@@ -34,9 +34,9 @@ type Daemon struct {
 // publication is what members may be told: committed, signed, and found in the store at one moment. It is immutable.
 type publication struct {
 	trust    *trustRecord
-	registry *fingerprint.Registry
-	document []byte // the registry, signed
-	issued   time.Time
+	registry *verify.SignedRegistry
+	recent   registries // the last ones, this one among them
+	whole    []byte     // document of registry for who holds none of them
 	members  []Member
 	asked    map[fingerprint.Identity]fingerprint.Certificate // leaves that an operator wants replaced
 }
@@ -246,16 +246,34 @@ func (d *Daemon) find(ctx context.Context) (*publication, error) {
 
 // signRegistry reads the members and signs their registry, unless the one published says the same under the same state.
 func (d *Daemon) signRegistry(ctx context.Context, p *publication) error {
-	var err error
-	if p.registry, p.issued, p.members, err = d.cluster.numbered(ctx, p.trust.bundle); err != nil {
+	n, err := d.cluster.numbered(ctx, p.trust.bundle)
+	if err != nil {
 		return err
 	}
-	if old := d.now(); old != nil && old.registry.Version() == p.registry.Version() && old.trust.digest == p.trust.digest {
-		p.document = old.document
+	p.members = n.members
+	old := d.now()
+	if old != nil && old.registry.Registry.Version() == n.registry.Version() && old.trust.digest == p.trust.digest {
+		p.registry, p.recent, p.whole = old.registry, old.recent, old.whole
 		return nil
 	}
-	p.document, err = verify.SignRegistry(p.trust.bundle, p.registry, p.issued, p.issued.Add(registryFresh), d.documents)
+	if old != nil {
+		p.recent = old.recent
+	}
+	p.recent = p.recent.with(n.registry)
+	p.registry, err = verify.SignRegistry(p.trust.bundle, n.registry, n.record.Previous, n.record.Issued, n.record.Issued.Add(registryFresh), d.documents)
+	if err != nil {
+		return err
+	}
+	p.whole, err = p.registry.Document(nil)
 	return err
+}
+
+// document is the registry for who holds one of version v: what changed, or all of it.
+func (p *publication) document(v fingerprint.Version) ([]byte, error) {
+	if since := p.recent.of(v); since != nil {
+		return p.registry.Document(since)
+	}
+	return p.whole, nil
 }
 
 func (d *Daemon) now() *publication {
@@ -273,7 +291,7 @@ func (d *Daemon) replace(p *publication) error {
 		return fmt.Errorf("the store went back from state %v to %v: it was restored; nothing is done until an operator adopts a state", old.trust.bundle.Version, p.trust.bundle.Version)
 	}
 	d.published = p
-	if old == nil || old.trust.digest != p.trust.digest || old.registry.Version() != p.registry.Version() || !sameAsked(old.asked, p.asked) {
+	if old == nil || old.trust.digest != p.trust.digest || old.registry.Registry.Version() != p.registry.Registry.Version() || !sameAsked(old.asked, p.asked) {
 		close(d.changed)
 		d.changed = make(chan struct{})
 	}

@@ -10,6 +10,9 @@ const (
 	maxWait       = 5 * time.Minute // of a long poll
 	maxReason     = 1024            // bytes of a reason that people give
 
+	maxRegistries  = 16      // kept by a daemon, to send differences from
+	maxKeptEntries = 1 << 21 // in all of them: about 130 MB
+
 	driverRetry   = time.Second           // after an error
 	driverTick    = 10 * time.Second      // a look at the store even when nothing was heard, while a rollover runs
 	settledTick   = 5 * time.Minute       // the same in a settled cluster

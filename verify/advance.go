@@ -31,9 +31,9 @@ var (
 	ErrTakenBack = errors.New("takes back what was final")
 )
 
-// SignBundle signs the payload of a committed bundle with a control member's document signer.
-func SignBundle(payload []byte, document crypto.Signer) ([]byte, error) {
-	signed, err := dsse.Sign(bundleType, payload, document)
+// SignBundle signs the payload of a committed bundle with document signers of control members: one is enough for a member.
+func SignBundle(payload []byte, documents ...crypto.Signer) ([]byte, error) {
+	signed, err := dsse.Sign(bundleType, payload, documents...)
 	if err != nil {
 		return nil, fmt.Errorf("verify: sign trust state: %w", err)
 	}
@@ -53,12 +53,13 @@ func PeekBundle(signed []byte) (*Bundle, error) {
 // may follow it. That is so when it comes directly after held; when a document key that held names signed it,
 // and that key has a certificate of the root that signs in the new state; when held trusts that root already; when
 // every root that is new was certified by the root that signs in held; and when nothing final is taken back. A stolen
-// document key alone can therefore add no root, and a stolen root alone cannot either.
+// document key alone can therefore add no root, and a stolen root alone cannot either. A document key may sign the state
+// that replaces it, for which the certificate that held has of it counts.
 //
 // A member that slept walks state by state. Dates on the way are compared with the step's own: the last bundle is
 // judged by the present when it is used. now only bounds how far ahead a step may have been issued.
 func Advance(held *Bundle, signed []byte, now time.Time) (*Bundle, error) {
-	payload, key, err := dsse.Open(signed, bundleType, documentKeys(held))
+	payload, keys, err := dsse.Open(signed, bundleType, documentKeys(held))
 	if err != nil {
 		return nil, fmt.Errorf("verify: state after %v: %w: %w", held.Version, ErrSigner, err)
 	}
@@ -72,7 +73,8 @@ func Advance(held *Bundle, signed []byte, now time.Time) (*Bundle, error) {
 		func() error { return vouched(held, next) },
 		func() error { return keepsFinal(held, next) },
 		func() error { return keepsOrder(held, next) },
-		func() error { return signerHolds(next, key, next.Issued) },
+		func() error { return newDocumentKeys(held, next) },
+		func() error { return mayPublish(held, next, keys) },
 	)
 	if err != nil {
 		return nil, fmt.Errorf("verify: state %v after %v: %w", next.Version, held.Version, err)
@@ -98,10 +100,12 @@ func follows(held, next *Bundle) error {
 	switch {
 	case next.Cluster != held.Cluster:
 		return fmt.Errorf("it is of cluster %s: %w", next.Cluster.UUID, ErrNotNext)
+	case next.Version == held.Version && next.Digest() != held.Digest():
+		return fmt.Errorf("it is another state %v than the one held: %w: %w", held.Version, ErrNotNext, ErrEquivocation)
 	case !next.Supersedes(held) || next.Version != held.Version.Next():
 		return ErrNotNext
 	case next.Previous != held.Digest():
-		return fmt.Errorf("it follows another state %v than the one held: %w", held.Version, ErrNotNext)
+		return fmt.Errorf("it follows another state %v than the one held: %w: %w", held.Version, ErrNotNext, ErrEquivocation)
 	}
 	return nil
 }
@@ -222,24 +226,69 @@ func keepsOrder(held, next *Bundle) error {
 	return nil
 }
 
-// signerHolds checks that the key which signed has, in b, a certificate of the root that signs in b, good at the time
-// given, for documents and nothing else.
-func signerHolds(b *Bundle, key crypto.PublicKey, at time.Time) error {
-	k, err := fingerprint.OfPublicKey(key)
+// newDocumentKeys wants a certificate of the root that signs for each document key that is new: a state after which
+// nobody could sign is not followed.
+func newDocumentKeys(held, next *Bundle) error {
+	root, err := next.RootCertificate(next.Signer)
 	if err != nil {
 		return err
 	}
+	for _, x := range next.Control {
+		if !held.names(x.Document) && !next.certified(root, x.Document, next.Issued) {
+			return fmt.Errorf("new document key %s of %q has no good certificate of root g%d: %w", x.Document.Short(), x.Member, next.Signer, ErrSigner)
+		}
+	}
+	return nil
+}
+
+// names reports whether k is a document key of b.
+func (b *Bundle) names(k fingerprint.Key) bool {
+	return slices.ContainsFunc(b.Control, func(x Controller) bool { return x.Document == k })
+}
+
+// mayPublish checks that a key which signed next has a certificate of the root that signs in it. For a key that next
+// replaces it is the certificate in held that counts: otherwise the only document signer could never be replaced.
+func mayPublish(held, next *Bundle, keys []crypto.PublicKey) error {
+	var staying, leaving []crypto.PublicKey
+	for _, key := range keys {
+		if k, err := fingerprint.OfPublicKey(key); err == nil && next.names(k) {
+			staying = append(staying, key)
+		} else {
+			leaving = append(leaving, key)
+		}
+	}
+	err := signerHolds(next, next, staying, next.Issued)
+	if err != nil && len(leaving) > 0 {
+		err = signerHolds(next, held, leaving, next.Issued)
+	}
+	return err
+}
+
+// signerHolds checks that a key which signed has a certificate of the root that signs in b, good at the time given, for
+// documents and nothing else, among those that state has.
+func signerHolds(b, state *Bundle, keys []crypto.PublicKey, at time.Time) error {
 	root, err := b.RootCertificate(b.Signer)
 	if err != nil {
 		return err
 	}
-	for _, x := range b.Control {
-		if slices.ContainsFunc(x.Documents, func(der []byte) bool { return certifies(root, der, k, at) }) {
+	var last fingerprint.Key
+	for _, key := range keys {
+		if last, err = fingerprint.OfPublicKey(key); err != nil {
+			return err
+		}
+		if state.certified(root, last, at) {
 			return nil
 		}
 	}
 	return fmt.Errorf("document key %s has no certificate of root g%d that is good at %s: let a CA daemon renew it: %w",
-		k.Short(), b.Signer, at.UTC().Format(time.RFC3339), ErrSigner)
+		last.Short(), b.Signer, at.UTC().Format(time.RFC3339), ErrSigner)
+}
+
+// certified reports whether b has a good certificate of a document key by root.
+func (b *Bundle) certified(root *x509.Certificate, k fingerprint.Key, at time.Time) bool {
+	return slices.ContainsFunc(b.Control, func(x Controller) bool {
+		return slices.ContainsFunc(x.Documents, func(der []byte) bool { return certifies(root, der, k, at) })
+	})
 }
 
 func certifies(root *x509.Certificate, der []byte, k fingerprint.Key, at time.Time) bool {

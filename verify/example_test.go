@@ -154,21 +154,24 @@ func ExampleOpenRegistry() {
 	registry := must(fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: 5}, []fingerprint.Entry{
 		{Member: e.node, Current: must(fingerprint.OfPublicKey(e.key.Public())), Revoked: true},
 	}))
-	doc, err := verify.SignRegistry(e.state, registry, e.now, e.now.Add(time.Hour), e.document)
+	signed, err := verify.SignRegistry(e.state, registry, verify.Digest{}, e.now, e.now.Add(time.Hour), e.document)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	opened, err := verify.OpenRegistry(e.state, doc, e.now)
+	opened, err := verify.OpenRegistry(e.state, nil, must(signed.Document(nil)), e.now)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	v := must(verify.NewVerifier(e.state, opened))
+	kept := must(verify.PeekRegistry(must(opened.Document(nil)))) // from the member's own disk
+	fmt.Println(kept.Registry.Digest() == registry.Digest(), kept.Stale(e.now), kept.Stale(e.now.Add(2*time.Hour)))
+	v := must(verify.NewVerifier(e.state, opened.Registry))
 	_, err = v.Peer([]*x509.Certificate{e.leaf}, verify.Client, verify.AnyOf(fingerprint.Node), e.now)
 	refusal, _ := errors.AsType[*verify.Refusal](err)
-	fmt.Println(opened.Version(), refusal.Reason)
+	fmt.Println(opened.Registry.Version(), refusal.Reason)
 	// Output:
+	// true false true
 	// 1.5 revoked
 }
 

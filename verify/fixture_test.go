@@ -156,6 +156,20 @@ func (w *world) parsed(b *verify.Bundle) *verify.Bundle {
 	return parsed
 }
 
+// registryDocument is how a registry reaches a member that has none.
+func (w *world) registryDocument(b *verify.Bundle, r *fingerprint.Registry, previous verify.Digest, issued time.Time, key crypto.Signer) []byte {
+	w.t.Helper()
+	s, err := verify.SignRegistry(b, r, previous, issued, issued.Add(time.Hour), key)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	doc, err := s.Document(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return doc
+}
+
 func (w *world) verifier(b *verify.Bundle, r *fingerprint.Registry) *verify.Verifier {
 	w.t.Helper()
 	v, err := verify.NewVerifier(b, r)

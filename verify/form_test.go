@@ -275,7 +275,7 @@ func TestRefusalIsReadable(t *testing.T) {
 func TestTrustReasons(t *testing.T) {
 	for r, want := range map[verify.Reason]bool{
 		verify.UnknownIssuer: true, verify.RetiredIssuer: true, verify.NotInRegistry: true, verify.KeyNotRegistered: true,
-		verify.KeyOfAnother: true, verify.MalformedChain: false, verify.WeakKey: true, verify.TooManyCerts: true,
+		verify.KeyOfAnother: true, verify.MalformedChain: false, verify.WeakKey: true, verify.TooManyCerts: true, verify.BeforeCutoff: true, verify.NotPinned: true,
 		verify.WrongMember: false, verify.WrongRole: false, verify.WrongCluster: false, verify.WrongHost: false,
 		verify.Expired: false, verify.NotYetValid: false, verify.MemberRevoked: false, verify.NoCertificate: false,
 	} {

@@ -288,7 +288,8 @@ func (j *judgement) authorised() *Refusal {
 		}
 		rule = fingerprint.Open // listed by the bundle; the registry still knows who was removed
 	}
-	if verdict := j.registry.Check(id, key, rule); verdict != fingerprint.Admitted {
+	shown := fingerprint.Presented{Member: id, Key: key, Leaf: j.found.peer.Leaf, NotBefore: j.leaf.NotBefore}
+	if verdict := j.registry.Check(shown, rule); verdict != fingerprint.Admitted {
 		return registryRefusal(verdict, fmt.Sprintf("registry %v, key %s", j.registry.Version(), key.Short()))
 	}
 	return nil
@@ -303,6 +304,10 @@ func registryRefusal(verdict fingerprint.Verdict, detail string) *Refusal {
 		r.Reason, r.Remedy = NotInRegistry, "admit the member, or wait until this side has the newer registry"
 	case fingerprint.OthersKey:
 		r.Reason, r.Remedy = KeyOfAnother, "somebody uses another member's key: find out who"
+	case fingerprint.Void:
+		r.Reason, r.Field, r.Remedy = BeforeCutoff, "not before", "certificates issued before the cut-off are void: let the member renew"
+	case fingerprint.NotPinned:
+		r.Reason, r.Field, r.Remedy = NotPinned, "certificate", "the member is pinned to exact certificates: pin this one, or take the pin away"
 	default:
 		r.Reason, r.Remedy = KeyNotRegistered, "list the member's new key before it is served"
 	}

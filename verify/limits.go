@@ -6,7 +6,7 @@ import "time"
 const (
 	maxBundle        = 256 << 10 // bytes of a trust state: what one store record holds
 	maxReport        = 64 << 10
-	maxRegistry      = 32 << 20 // 100,000 entries are about 20 MiB
+	maxRegistry      = 160 << 20 // a million entries are about 130 MiB
 	maxRoots         = 4
 	maxControl       = 64
 	maxRetired       = 1024

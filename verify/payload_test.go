@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/internal/dsse"
@@ -85,37 +84,23 @@ func FuzzRegistryPayload(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	doc, err := verify.SignRegistry(held, r, w.now, w.now.Add(time.Hour), w.document)
+	signed, lines, _ := bytes.Cut(w.registryDocument(held, r, verify.Digest{}, w.now, w.document), []byte("\n"))
+	head, err := dsse.Payload(signed, registryType)
 	if err != nil {
 		f.Fatal(err)
 	}
-	var parts struct {
-		Head  []byte `json:"head"`
-		Lines string `json:"lines"`
-	}
-	if err := json.Unmarshal(doc, &parts); err != nil {
-		f.Fatal(err)
-	}
-	head, err := dsse.Payload(parts.Head, registryType)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(head, parts.Lines)
+	f.Add(head, string(lines))
 	f.Add([]byte("null"), "")
 	f.Fuzz(func(t *testing.T, head []byte, lines string) {
-		parts.Lines = lines
-		if parts.Head, err = dsse.Sign(registryType, head, w.document); err != nil {
-			return
-		}
-		doc, err := json.Marshal(parts)
+		signed, err := dsse.Sign(registryType, head, w.document)
 		if err != nil {
 			return
 		}
-		opened, err := verify.OpenRegistry(held, doc, w.now)
+		opened, err := verify.OpenRegistry(held, nil, append(append(signed, '\n'), lines...), w.now)
 		if err != nil {
 			return
 		}
-		if text, err := opened.AppendText(nil); err != nil || verify.Digest(opened.Digest()) != verify.DigestOf(text) || !bytes.Contains(head, []byte(held.Cluster.UUID)) {
+		if text, err := opened.Registry.AppendText(nil); err != nil || verify.Digest(opened.Registry.Digest()) != verify.DigestOf(text) || !bytes.Contains(head, []byte(held.Cluster.UUID)) {
 			t.Errorf("%s with %q was opened", head, lines)
 		}
 	})

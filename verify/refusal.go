@@ -41,6 +41,8 @@ const (
 	KeyOfAnother     Reason = "key-of-another"
 	KeyNotRegistered Reason = "key-not-registered"
 	MemberRevoked    Reason = "revoked"
+	BeforeCutoff     Reason = "before-cutoff"
+	NotPinned        Reason = "not-pinned"
 )
 
 // The reasons that only [Chain] has.
@@ -71,7 +73,7 @@ type Refusal struct {
 // stops a rollover; the other reasons say that somebody dialled, or was dialled, wrongly.
 func (r Reason) Trust() bool {
 	switch r {
-	case UnknownIssuer, RetiredIssuer, NotInRegistry, KeyOfAnother, KeyNotRegistered, WeakKey, TooManyCerts:
+	case UnknownIssuer, RetiredIssuer, NotInRegistry, KeyOfAnother, KeyNotRegistered, BeforeCutoff, NotPinned, WeakKey, TooManyCerts:
 		return true
 	}
 	return false

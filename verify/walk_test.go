@@ -243,10 +243,7 @@ func TestRegistryFollowsTheSigningRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := verify.SignRegistry(during, r, w.now, w.now.Add(time.Hour), w.document)
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := w.registryDocument(during, r, verify.Digest{}, w.now, w.document)
 	thief := newWorld(t, 2)
 	without := during.Clone()
 	without.Control[0].Documents[1] = w.forgedDocument(during, thief, w.now)
@@ -260,11 +257,11 @@ func TestRegistryFollowsTheSigningRoot(t *testing.T) {
 		{"certified by the old root alone", w.parsed(without), w.now, verify.ErrSigner},
 		{"certificate has ended", during, w.now.Add(3 * 365 * 24 * time.Hour), verify.ErrSigner},
 	} {
-		if _, err := verify.OpenRegistry(row.held, doc, row.now); !errors.Is(err, row.want) {
+		if _, err := verify.OpenRegistry(row.held, nil, doc, row.now); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v, want %v", row.name, err, row.want)
 		}
 	}
-	if _, err := verify.SignRegistry(during, r, w.now, w.now, w.document); !errors.Is(err, verify.ErrRegistry) {
+	if _, err := verify.SignRegistry(during, r, verify.Digest{}, w.now, w.now, w.document); !errors.Is(err, verify.ErrRegistry) {
 		t.Errorf("a registry that is fresh for no time was signed: %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Errors of Open and Payload.
@@ -42,22 +43,25 @@ func encodePAE(payloadType string, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// Sign wraps payload in an envelope with one signature. The algorithm follows from the key: ECDSA with the curve's
-// hash, Ed25519, or RSA-PSS with SHA-256.
-func Sign(payloadType string, payload []byte, signer crypto.Signer) ([]byte, error) {
-	opts, err := options(signer.Public())
-	if err != nil {
-		return nil, err
+// Sign wraps payload in an envelope with a signature of each signer. The algorithm follows from the key: ECDSA with the
+// curve's hash, Ed25519, or RSA-PSS with SHA-256.
+func Sign(payloadType string, payload []byte, signers ...crypto.Signer) ([]byte, error) {
+	if len(signers) == 0 || len(signers) > maxSignatures {
+		return nil, fmt.Errorf("dsse: sign %q: %d signers, 1 to %d are allowed", payloadType, len(signers), maxSignatures)
 	}
-	sig, err := crypto.SignMessage(signer, rand.Reader, encodePAE(payloadType, payload), opts)
-	if err != nil {
-		return nil, fmt.Errorf("dsse: sign %q: %w", payloadType, err)
+	e := envelope{PayloadType: payloadType, Payload: payload}
+	message := encodePAE(payloadType, payload)
+	for _, signer := range signers {
+		s, err := sign(message, signer)
+		if err != nil {
+			return nil, fmt.Errorf("dsse: sign %q: %w", payloadType, err)
+		}
+		if slices.ContainsFunc(e.Signatures, func(other signature) bool { return other.KeyID == s.KeyID }) {
+			return nil, fmt.Errorf("dsse: sign %q: one key is to sign twice", payloadType)
+		}
+		e.Signatures = append(e.Signatures, s)
 	}
-	id, err := keyID(signer.Public())
-	if err != nil {
-		return nil, err
-	}
-	data, err := json.Marshal(envelope{payloadType, payload, []signature{{id, sig}}})
+	data, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("dsse: sign %q: %w", payloadType, err)
 	}
@@ -67,27 +71,51 @@ func Sign(payloadType string, payload []byte, signer crypto.Signer) ([]byte, err
 	return data, nil
 }
 
-// Open returns the payload of an envelope of exactly this type that one of the trusted keys signed, and that key. The
-// error wraps ErrMalformed or ErrUntrusted. Nothing in the payload was looked at before its signature was good.
-func Open(data []byte, payloadType string, trusted []crypto.PublicKey) ([]byte, crypto.PublicKey, error) {
+func sign(message []byte, signer crypto.Signer) (signature, error) {
+	opts, err := options(signer.Public())
+	if err != nil {
+		return signature{}, err
+	}
+	sig, err := crypto.SignMessage(signer, rand.Reader, message, opts)
+	if err != nil {
+		return signature{}, err
+	}
+	id, err := keyID(signer.Public())
+	return signature{id, sig}, err
+}
+
+// Open returns the payload of an envelope of exactly this type, and those of the trusted keys that signed it, each once: at
+// least one. Signatures of others are passed over, as the specification wants it. The error wraps ErrMalformed or
+// ErrUntrusted. Nothing in the payload was looked at before a signature was good.
+func Open(data []byte, payloadType string, trusted []crypto.PublicKey) ([]byte, []crypto.PublicKey, error) {
 	e, err := read(data, payloadType)
 	if err != nil {
 		return nil, nil, err
 	}
 	message := encodePAE(e.PayloadType, e.Payload)
+	signed := make(map[string]bool)
+	var keys []crypto.PublicKey
 	for _, key := range trusted {
 		id, err := keyID(key)
-		if err != nil {
+		if err != nil || signed[id] {
 			continue
 		}
-		for _, s := range e.Signatures {
-			// The key id is a hint and proves nothing; it only spares checks that cannot succeed.
-			if hint := s.KeyID == "" || s.KeyID == id; hint && verify(key, message, s.Sig) {
-				return e.Payload, key, nil
-			}
+		if signed[id] = e.signedBy(key, id, message); signed[id] {
+			keys = append(keys, key)
 		}
 	}
-	return nil, nil, fmt.Errorf("dsse: %q: %w", payloadType, ErrUntrusted)
+	if len(keys) == 0 {
+		return nil, nil, fmt.Errorf("dsse: %q: %w", payloadType, ErrUntrusted)
+	}
+	return e.Payload, keys, nil
+}
+
+// signedBy looks for a good signature of key. The key id is a hint and proves nothing; it only spares checks that cannot
+// succeed.
+func (e *envelope) signedBy(key crypto.PublicKey, id string, message []byte) bool {
+	return slices.ContainsFunc(e.Signatures, func(s signature) bool {
+		return (s.KeyID == "" || s.KeyID == id) && verify(key, message, s.Sig)
+	})
 }
 
 // Payload returns the payload of an envelope without looking at its signatures: for one's own copies only. The error

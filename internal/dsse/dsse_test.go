@@ -90,17 +90,68 @@ func TestSignAndOpen(t *testing.T) {
 			for _, s := range all {
 				trusted = append(trusted, s.Public())
 			}
-			payload, key, err := Open(data, kind, trusted)
+			payload, keys, err := Open(data, kind, trusted)
 			if err != nil || string(payload) != `{"a":1}` {
 				t.Fatalf("payload %q, error %v", payload, err)
 			}
-			if !signer.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(key) {
+			if len(keys) != 1 || !same(keys[0], signer.Public()) {
 				t.Error("another key is said to have signed")
 			}
 			if again, err := Payload(data, kind); err != nil || string(again) != string(payload) {
 				t.Errorf("Payload: %q, %v", again, err)
 			}
 		})
+	}
+}
+
+func same(a, b crypto.PublicKey) bool {
+	return a.(interface{ Equal(crypto.PublicKey) bool }).Equal(b)
+}
+
+// Each trusted key that signed counts once, however often it signed, is trusted, or hides its id; a stranger's signature
+// neither counts nor hurts.
+func TestSeveralSignatures(t *testing.T) {
+	all := signers(t)
+	a, b, stranger := all["p256"], all["ed25519"], all["p384"]
+	data, err := Sign(kind, []byte(`{"a":1}`), stranger, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := reseal(t, data, func(e *envelope) {
+		e.Signatures = append(e.Signatures[1:2], e.Signatures[1], e.Signatures[1])
+		e.Signatures[1].KeyID = ""
+	})
+	for _, row := range []struct {
+		name    string
+		data    []byte
+		trusted []crypto.PublicKey
+		want    []crypto.Signer
+	}{
+		{"both", data, []crypto.PublicKey{a.Public(), b.Public()}, []crypto.Signer{a, b}},
+		{"one is trusted", data, []crypto.PublicKey{b.Public()}, []crypto.Signer{b}},
+		{"trusted twice", data, []crypto.PublicKey{b.Public(), b.Public()}, []crypto.Signer{b}},
+		{"signed twice", twice, []crypto.PublicKey{a.Public(), b.Public()}, []crypto.Signer{a}},
+		{"nobody", data, []crypto.PublicKey{all["rsa2048"].Public()}, nil},
+		{"nobody is trusted", data, nil, nil},
+		{"a key of no known type", data, []crypto.PublicKey{"odd", a.Public()}, []crypto.Signer{a}},
+	} {
+		_, keys, err := Open(row.data, kind, row.trusted)
+		if (err == nil) != (row.want != nil) || len(keys) != len(row.want) {
+			t.Errorf("%s: %d keys, %v", row.name, len(keys), err)
+			continue
+		}
+		for i, s := range row.want {
+			if !same(keys[i], s.Public()) {
+				t.Errorf("%s: key %d is another", row.name, i)
+			}
+		}
+	}
+	for name, signers := range map[string][]crypto.Signer{
+		"nobody": nil, "one key twice": {a, b, a}, "too many": {a, a, a, a, a, a, a, a, a},
+	} {
+		if data, err := Sign(kind, nil, signers...); err == nil || data != nil {
+			t.Errorf("%s signed", name)
+		}
 	}
 }
 
@@ -157,9 +208,9 @@ func TestOpenRefuses(t *testing.T) {
 		{"null", []byte("null"), ErrMalformed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			payload, key, err := Open(row.data, kind, []crypto.PublicKey{signer.Public()})
-			if !errors.Is(err, row.want) || payload != nil || key != nil {
-				t.Errorf("payload %q, key %v, error %v, want %v", payload, key, err, row.want)
+			payload, keys, err := Open(row.data, kind, []crypto.PublicKey{signer.Public()})
+			if !errors.Is(err, row.want) || payload != nil || keys != nil {
+				t.Errorf("payload %q, keys %v, error %v, want %v", payload, keys, err, row.want)
 			}
 		})
 	}

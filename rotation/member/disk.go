@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +43,7 @@ type disk struct {
 	store    keystore.Store
 	record   record
 	revision keystore.Revision
+	held     *verify.SignedRegistry // with the head that vouches for it; nil before the first
 }
 
 // ErrNotEnrolled says that the directory holds no member yet.
@@ -95,100 +94,100 @@ func (d *disk) credentials(ctx context.Context) (live.Credentials, error) {
 	if err != nil {
 		return live.Credentials{}, fmt.Errorf("key of the leaf: %w", err)
 	}
-	registry, err := d.registry(ctx)
-	if err != nil {
+	c := live.Credentials{Chain: d.record.Chain, Key: key, Bundle: bundle}
+	if d.held, err = d.registry(ctx); err != nil {
 		return live.Credentials{}, fmt.Errorf("registry: %w", err)
 	}
-	return live.Credentials{Chain: d.record.Chain, Key: key, Bundle: bundle, Registry: registry}, nil
+	if d.held != nil {
+		c.Registry = d.held.Registry
+	}
+	return c, nil
 }
 
-// registryHead names the registry on disk: what was removed stays removed across a restart without a CA daemon. Its
-// text stands in parts, since a store's records are small; they are durable before the head names them.
-type registryHead struct {
-	Version fingerprint.Version `json:"version"`
-	Digest  string              `json:"digest"` // of the text: hexadecimal
-	Parts   int                 `json:"parts"`
+// registryParts names the signed registry on disk: what was removed stays removed across a restart without a CA daemon.
+// It stands in parts, since a store's records are small; they are durable before this names them.
+type registryParts struct {
+	Digest verify.Digest `json:"digest"` // of all parts together
+	Count  int           `json:"count"`
 }
 
-func (h registryHead) part(n int) string {
-	return fmt.Sprintf("%s/%s/%04d", partsKey, h.Digest[:32], n)
+func (p registryParts) prefix() string {
+	return fmt.Sprintf("%s/%s/", partsKey, p.Digest.String()[:32])
 }
 
-func (d *disk) registryHead(ctx context.Context) (head registryHead, revision keystore.Revision, err error) {
+func (p registryParts) part(n int) string { return fmt.Sprintf("%s%04d", p.prefix(), n) }
+
+func (d *disk) registryParts(ctx context.Context) (p registryParts, revision keystore.Revision, err error) {
 	r, err := d.store.Load(ctx, registryKey)
 	if errors.Is(err, fs.ErrNotExist) {
-		return head, 0, nil
+		return p, 0, nil
 	}
 	if err != nil {
-		return head, 0, err
+		return p, 0, err
 	}
-	if err := json.Unmarshal(r.Value, &head); err != nil || len(head.Digest) != 2*sha256.Size {
-		return head, 0, fmt.Errorf("record %q is malformed: remove it, and the next answer of a CA daemon writes it anew (%v)", registryKey, err)
+	if err := json.Unmarshal(r.Value, &p); err != nil {
+		return p, 0, fmt.Errorf("record %q: %w", registryKey, err)
 	}
-	return head, r.Revision, nil
+	return p, r.Revision, nil
 }
 
-func (d *disk) registry(ctx context.Context) (*fingerprint.Registry, error) {
-	head, _, err := d.registryHead(ctx)
-	if err != nil {
+// registry is the one on disk; nil when there is none.
+func (d *disk) registry(ctx context.Context) (*verify.SignedRegistry, error) {
+	p, revision, err := d.registryParts(ctx)
+	if err != nil || revision == 0 {
 		return nil, err
 	}
-	var text []byte
-	for n := range head.Parts {
-		r, err := d.store.Load(ctx, head.part(n))
+	var document []byte
+	for n := range p.Count {
+		r, err := d.store.Load(ctx, p.part(n))
 		if err != nil {
 			return nil, err
 		}
-		text = append(text, r.Value...)
+		document = append(document, r.Value...)
 	}
-	registry, err := fingerprint.ParseRegistry(head.Version, text)
-	if err == nil && head.Parts > 0 && hexDigest(registry) != head.Digest {
-		err = fmt.Errorf("parts do not belong to head %v", head.Version)
+	if verify.DigestOf(document) != p.Digest {
+		return nil, errors.New("its parts do not belong together")
 	}
-	return registry, err
+	return verify.PeekRegistry(document)
 }
 
-func hexDigest(r *fingerprint.Registry) string {
-	digest := r.Digest()
-	return hex.EncodeToString(digest[:])
-}
-
-func (d *disk) saveRegistry(ctx context.Context, registry *fingerprint.Registry) error {
-	_, revision, err := d.registryHead(ctx)
+func (d *disk) saveRegistry(ctx context.Context, registry *verify.SignedRegistry) error {
+	_, revision, err := d.registryParts(ctx)
 	if err != nil {
 		return err
 	}
-	text, err := registry.AppendText(nil)
+	document, err := registry.Document(nil)
 	if err != nil {
 		return err
 	}
-	head := registryHead{Version: registry.Version(), Digest: hexDigest(registry)}
-	for part := range slices.Chunk(text, registryPart) {
+	p := registryParts{Digest: verify.DigestOf(document)}
+	for part := range slices.Chunk(document, registryPart) {
 		// Parts are named by what they are parts of: one that is there already is the same.
-		_, err := d.store.Replace(ctx, head.part(head.Parts), 0, part)
+		_, err := d.store.Replace(ctx, p.part(p.Count), 0, part)
 		if err != nil && !errors.Is(err, keystore.ErrConflict) {
 			return err
 		}
-		head.Parts++
+		p.Count++
 	}
-	value, err := json.Marshal(head)
+	value, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
 	if _, err := d.store.Replace(ctx, registryKey, revision, value); err != nil {
 		return err
 	}
-	return d.dropParts(ctx, head)
+	d.held = registry
+	return d.dropParts(ctx, p)
 }
 
-// dropParts removes the parts of other registries than the one that head names.
-func (d *disk) dropParts(ctx context.Context, head registryHead) error {
+// dropParts removes the parts of other registries.
+func (d *disk) dropParts(ctx context.Context, keep registryParts) error {
 	records, _, err := d.store.List(ctx, partsKey+"/")
 	if err != nil {
 		return err
 	}
 	for _, r := range records {
-		if strings.HasPrefix(r.Key, partsKey+"/"+head.Digest[:32]+"/") {
+		if strings.HasPrefix(r.Key, keep.prefix()) {
 			continue
 		}
 		if err := d.store.Remove(ctx, r.Key, r.Revision); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,11 +1,14 @@
 package member
 
 import (
+	"bytes"
 	"encoding/binary"
 	"testing"
+	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"
+	"github.com/clusterca/clusterca/verify"
 )
 
 // A registry of any size survives on disk, in records that a store takes; what it replaced goes.
@@ -16,6 +19,10 @@ func TestRegistryOnDisk(t *testing.T) {
 	}
 	store := keystore.NewMemory()
 	d := &disk{store: store}
+	key, err := store.Generate(t.Context(), "document", keystore.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for number, size := range []int{0, 1, 3000, 10} {
 		var entries []fingerprint.Entry
 		for n := range size {
@@ -27,7 +34,12 @@ func TestRegistryOnDisk(t *testing.T) {
 			binary.BigEndian.PutUint32(key[:], uint32(n+1))
 			entries = append(entries, fingerprint.Entry{Member: member, Current: key})
 		}
-		want, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: uint64(number)}, entries)
+		registry, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: uint64(number + 1)}, entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		want, err := verify.SignRegistry(&verify.Bundle{Cluster: id}, registry, verify.Digest{}, now, now.Add(time.Hour), key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +49,7 @@ func TestRegistryOnDisk(t *testing.T) {
 			}
 		}
 		got, err := d.registry(t.Context())
-		if err != nil || got.Digest() != want.Digest() || got.Version() != want.Version() {
+		if err != nil || got.Registry.Digest() != registry.Digest() || got.Registry.Version() != registry.Version() || !bytes.Equal(got.Head, want.Head) {
 			t.Fatalf("%d entries: %v", size, err)
 		}
 		parts, _, err := store.List(t.Context(), partsKey+"/")
@@ -45,11 +57,11 @@ func TestRegistryOnDisk(t *testing.T) {
 			t.Errorf("%d entries: %d parts are kept, %v", size, len(parts), err)
 		}
 	}
-	head, _, err := d.registryHead(t.Context())
+	p, _, err := d.registryParts(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := store.Load(t.Context(), head.part(0))
+	r, err := store.Load(t.Context(), p.part(0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,14 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/clusterca/clusterca/ca"
@@ -28,6 +30,7 @@ type follower struct {
 	next    fingerprint.Key // made, durable, not served
 	waiting []task          // answered when no renewal is outstanding
 	retry   pacer
+	whole   atomic.Bool // ask for the whole registry: the poll reads it
 }
 
 // pacer spaces attempts out: each failure doubles the pause up to a bound, and no two members keep in step.
@@ -102,7 +105,11 @@ func (f *follower) rejoin(ctx context.Context) error {
 // holds is what the member tells the CA when it asks for news.
 func (f *follower) holds(wait time.Duration) rotation.Ask {
 	c := f.live.Credentials()
-	return rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
+	ask := rotation.Ask{State: c.Bundle.Version, Registry: c.Registry.Version(), Leaf: fingerprint.OfCertificate(c.Chain[0]), Wait: wait}
+	if f.whole.Load() {
+		ask.Registry = fingerprint.Version{}
+	}
+	return ask
 }
 
 // poll asks for news for ever. What it heard goes out through answers, and what became of it comes back through next;
@@ -360,17 +367,29 @@ func (f *follower) install(ctx context.Context, news rotation.News) error {
 	if news.Registry == nil {
 		return nil
 	}
-	registry, err := verify.OpenRegistry(c.Bundle, news.Registry, now)
+	return f.installRegistry(ctx, c, news.Registry, now)
+}
+
+// installRegistry makes a registry durable, then live. A difference that leads nowhere is answered by asking for the
+// whole; two registries of one number are for people: the first stays, and the log has both.
+func (f *follower) installRegistry(ctx context.Context, c live.Credentials, doc []byte, now time.Time) error {
+	registry, err := verify.OpenRegistry(c.Bundle, f.disk.held, doc, now)
+	f.whole.Store(errors.Is(err, fingerprint.ErrDifference))
+	switch {
+	case errors.Is(err, verify.ErrTakenBack): // a faster answer was newer, or somebody tries to undo a removal
+		f.cfg.Log.Info("older registry left aside", "member", f.Identity(), "error", err)
+		return nil
+	case errors.Is(err, verify.ErrEquivocation):
+		other, _, _ := bytes.Cut(doc, []byte("\n"))
+		f.cfg.Log.Error("the CA tells two things", "member", f.Identity(), "held", f.disk.held.Head, "other", other)
+	}
 	if err != nil {
 		return err
-	}
-	if !c.Registry.Version().Less(registry.Version()) {
-		return nil
 	}
 	if err := f.disk.saveRegistry(ctx, registry); err != nil {
 		return err
 	}
-	c.Registry = registry
+	c.Registry = registry.Registry
 	return f.live.Install(c)
 }
 
