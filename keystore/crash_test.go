@@ -30,8 +30,15 @@ func must(t *testing.T, err error) {
 // reopen opens a directory that was not closed, as another process would.
 func reopen(t *testing.T, path string) *Dir {
 	t.Helper()
-	d, err := OpenDir(path)
+	return reopenAs(t, DirConfig{}, path)
+}
+
+// reopenAs takes few rounds of PBKDF2: what they cost is looked at elsewhere.
+func reopenAs(t *testing.T, c DirConfig, path string) *Dir {
+	t.Helper()
+	d, err := c.Open(path)
 	must(t, err)
+	d.SetRounds(minRounds)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
@@ -43,7 +50,8 @@ func newDir(t *testing.T) *Dir {
 
 // crashing is an operation that is crashed at every step.
 type crashing struct {
-	name string
+	name   string
+	config DirConfig
 	// do returns an error when the operation did not happen, or not for sure.
 	do func(d *Dir) error
 	// done reports whether it happened; an error means that what is there is neither old nor new.
@@ -101,6 +109,12 @@ var crashings = []crashing{
 		done: func(d *Dir) (bool, error) { _, err := d.Open(background, "k"); return err == nil, ignoreMissing(err) },
 	},
 	{
+		name:   "generate encrypted",
+		config: DirConfig{Passphrase: says("horse")},
+		do:     func(d *Dir) error { _, err := d.Generate(background, "k", P256); return err },
+		done:   func(d *Dir) (bool, error) { _, err := d.Open(background, "k"); return err == nil, ignoreMissing(err) },
+	},
+	{
 		name: "delete",
 		do:   func(d *Dir) error { return d.Delete(background, "old") },
 		done: func(d *Dir) (bool, error) {
@@ -137,12 +151,13 @@ func TestCrashAtEveryStep(t *testing.T) {
 
 // crashAt runs one operation on a fresh directory with a fault at one step; false when it has no such step.
 func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
-	d := newDir(t)
+	path := filepath.Join(t.TempDir(), "dir")
+	d := reopenAs(t, c.config, path)
 	_, err := d.Replace(background, "old", 0, []byte("old"))
 	must(t, err)
 	_, err = d.Generate(background, "old", P256)
 	must(t, err)
-	survivor := reopen(t, d.path)
+	survivor := reopenAs(t, c.config, path)
 
 	at, left := "", step
 	renamed, flushed := false, false
@@ -178,7 +193,7 @@ func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
 	if first > 1 && !flushed && next.tree.Syncs() == before {
 		t.Errorf("%s: revision %d was shown before it was flushed", at, first)
 	}
-	restarted := reopen(t, d.path)
+	restarted := reopenAs(t, c.config, path)
 	if again, err := c.done(restarted); err != nil || again != happened {
 		t.Errorf("%s: after the restart: happened %v, before it %v; %v", at, again, happened, err)
 	}
@@ -203,7 +218,7 @@ func TestOpenCrashesAtEveryStep(t *testing.T) {
 	for step := 0; ; step++ {
 		path := filepath.Join(t.TempDir(), "dir")
 		left := step
-		d, err := openDir(path, func(operation string, done bool) error {
+		d, err := DirConfig{}.open(path, func(operation string, done bool) error {
 			if left == step && operation != "flush directory" {
 				t.Errorf("%s before the new directory is sure to stay", operation)
 			}

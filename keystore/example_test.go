@@ -64,6 +64,54 @@ func Example() {
 	// settled
 }
 
+// Keys that are encrypted at rest. The configuration holds no passphrase, only where it comes from.
+func ExampleDirConfig() {
+	ctx := context.Background()
+	parent, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(parent)
+	secret := filepath.Join(parent, "passphrase") // as systemd's LoadCredential= gives it to a service
+	if err := os.WriteFile(secret, []byte("correct horse battery staple"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	config := keystore.DirConfig{Passphrase: func(context.Context, string) ([]byte, error) {
+		return os.ReadFile(secret)
+	}}
+	dir, err := config.Open(filepath.Join(parent, "ca"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer dir.Close()
+	signer, err := dir.Generate(ctx, "root-1", keystore.Ed25519)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(signer)
+	data, err := os.ReadFile(filepath.Join(dir.Path(), "keys", "root-1.pem"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	elements, err := keystore.ParsePEM(data)
+	fmt.Println(elements, err)
+
+	config.Passphrase = func(context.Context, string) ([]byte, error) { return []byte("battery horse"), nil }
+	other, err := config.Open(dir.Path())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer other.Close()
+	_, err = other.Open(ctx, "root-1")
+	fmt.Println(errors.Is(err, keystore.ErrPassphrase))
+	fmt.Println(err)
+	// Output:
+	// key "root-1" (ed25519)
+	// [line 1: "PUBLIC KEY" line 4: "ENCRYPTED PRIVATE KEY"] <nil>
+	// true
+	// keystore: open key "root-1": keys/root-1.pem: wrong passphrase, or the file is damaged
+}
+
 // A key's life: made, listed, opened by its label, used, destroyed.
 func ExampleKeys() {
 	ctx := context.Background()

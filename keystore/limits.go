@@ -12,6 +12,19 @@ const (
 	maxSegment = 200      // a file name, with room for a suffix
 	maxKeyFile = 64 << 10 // a PKCS#8 key of 8192 bits is under 7 KiB in PEM
 
+	maxFrame  = 128 // a line that begins or ends a PEM element
+	maxBroken = 100 // broken PEM elements that are told of, one by one
+
+	// A key file's rounds of PBKDF2. Below, a passphrase is guessed; above, a file makes us work for seconds.
+	minRounds     = 1_000
+	rounds        = 600_000 // what is written: 0.12 s; OWASP's figure for HMAC-SHA256
+	maxRounds     = 10_000_000
+	saltSize      = 16
+	minSalt       = 8 // what openssl 3.0 writes
+	maxSalt       = 64
+	keyLength     = 32 // of AES-256
+	maxPassphrase = 1024
+
 	minRSA = 2048
 	maxRSA = 8192 // what crypto/tls accepts in a handshake; a larger one is a way to burn a verifier's time
 
