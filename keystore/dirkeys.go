@@ -106,25 +106,12 @@ func (d *Dir) encode(ctx context.Context, k *softwareKey) ([]byte, error) {
 		defer clear(der)
 		return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
 	}
-	secret, err := d.ask(ctx, k.label)
+	secret, err := d.passphrase.ask(ctx, k.label)
 	defer clear(secret)
 	if err != nil {
 		return nil, err
 	}
 	return encodeEncrypted(k.key, secret, d.rounds)
-}
-
-func (d *Dir) ask(ctx context.Context, label string) ([]byte, error) {
-	secret, err := d.passphrase(ctx, label)
-	if err == nil {
-		return secret, nil
-	}
-	clear(secret)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
-		// A missing file with the passphrase must not read as a missing key: the caller would make a new one.
-		return nil, fmt.Errorf("passphrase: %v", err)
-	}
-	return nil, fmt.Errorf("passphrase: %w", err)
 }
 
 // Open is described at Keys.
@@ -148,11 +135,7 @@ func (d *Dir) key(ctx context.Context, label string) (*softwareKey, error) {
 		return nil, err
 	}
 	defer clear(data)
-	var ask func() ([]byte, error)
-	if d.passphrase != nil {
-		ask = func() ([]byte, error) { return d.ask(ctx, label) }
-	}
-	key, a, err := readKey(data, ask)
+	key, a, err := readKey(data, d.passphrase.of(ctx, label))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", keyFile(label), err)
 	}

@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // An encrypted key file is two PEM elements, which openssl reads as they are: the public half in the clear, as the record
@@ -31,6 +32,28 @@ import (
 // It may block, and is asked each time a key is made or opened; nothing is remembered. What it returns is cleared after
 // use, so that it must be a copy. It is called by several goroutines at once. An error of it is passed on.
 type Passphrase func(ctx context.Context, label string) ([]byte, error)
+
+// ask asks, and wraps an error.
+func (p Passphrase) ask(ctx context.Context, label string) ([]byte, error) {
+	secret, err := p(ctx, label)
+	if err == nil {
+		return secret, nil
+	}
+	clear(secret)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		// A missing file with the passphrase must not read as a missing key: the caller would make a new one.
+		return nil, fmt.Errorf("passphrase: %v", err)
+	}
+	return nil, fmt.Errorf("passphrase: %w", err)
+}
+
+// of is what parseKey takes: nil for keys in the clear.
+func (p Passphrase) of(ctx context.Context, label string) func() ([]byte, error) {
+	if p == nil {
+		return nil
+	}
+	return func() ([]byte, error) { return p.ask(ctx, label) }
+}
 
 // ErrPassphrase is wrapped when a key file cannot be decrypted: the passphrase is another, or the file is damaged.
 var ErrPassphrase = errors.New("wrong passphrase, or the file is damaged")

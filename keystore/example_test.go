@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/clusterca/clusterca/keystore"
@@ -77,7 +78,7 @@ func ExampleDirConfig() {
 		log.Fatal(err)
 	}
 	config := keystore.DirConfig{Passphrase: func(context.Context, string) ([]byte, error) {
-		return os.ReadFile(secret)
+		return keystore.ReadFile(secret, keystore.Private)
 	}}
 	dir, err := config.Open(filepath.Join(parent, "ca"))
 	if err != nil {
@@ -89,7 +90,7 @@ func ExampleDirConfig() {
 		log.Fatal(err)
 	}
 	fmt.Println(signer)
-	data, err := os.ReadFile(filepath.Join(dir.Path(), "keys", "root-1.pem"))
+	data, err := keystore.ReadFile(filepath.Join(dir.Path(), "keys", "root-1.pem"), keystore.Private)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -110,6 +111,40 @@ func ExampleDirConfig() {
 	// [line 1: "PUBLIC KEY" line 4: "ENCRYPTED PRIVATE KEY"] <nil>
 	// true
 	// keystore: open key "root-1": keys/root-1.pem: wrong passphrase, or the file is damaged
+}
+
+// An external CA's key, in a file that its administrator made; others must not be able to read it.
+func ExampleOpenKeyFile() {
+	for _, check := range keystore.Unchecked() { // none on Unix
+		fmt.Println("not checked on this system:", check)
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const key = `-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEICxlJ2NbeLUa4tFVc5ZPWp4nf7bYS7IQdOlWZSJ9Xfst
+-----END PRIVATE KEY-----
+`
+	path := filepath.Join(dir, "external.pem")
+	if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	signer, err := keystore.OpenKeyFile(context.Background(), path, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(keystore.AlgorithmOf(signer.Public()))
+
+	if err := os.WriteFile(path, []byte(key+key), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	_, err = keystore.OpenKeyFile(context.Background(), path, nil)
+	fmt.Println(strings.ReplaceAll(err.Error(), path, "external.pem"))
+	// Output:
+	// ed25519 <nil>
+	// keystore: open key: external.pem: line 4: "PRIVATE KEY" follows the key: a key file holds one key alone
 }
 
 // A key's life: made, listed, opened by its label, used, destroyed.

@@ -3,7 +3,6 @@ package keystore
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,25 +36,13 @@ func (d *Dir) readOnce(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file (%s)", name, info.Mode())
+	if err := regular(name, info); err != nil {
+		return nil, err
 	}
 	if err := d.ours(name, info); err != nil {
 		return nil, err
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), limit)
-	}
-	// One buffer of the right size: a buffer that grows would leave copies of a key behind.
-	data := make([]byte, info.Size()+1)
-	n, err := io.ReadFull(f, data)
-	if n == len(data) || err == nil {
-		return nil, fmt.Errorf("%s grows while it is read", name)
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	return data[:n], nil
+	return readWhole(f, name, info, limit)
 }
 
 // ours refuses links and what others can read or own. os.Root follows links that stay inside it and ignores O_NOFOLLOW,
@@ -103,21 +90,43 @@ func private(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// guardedParents refuses a path in which anybody on the system could put another directory in place of ours. A group
-// that may write there is let be: many systems give each user a group of their own.
+// guardedParents refuses a path in which anybody on the system could put another directory in place of ours.
 func guardedParents(path string) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
+	return eachAbove(path, sticky)
+}
+
+// eachAbove judges each directory above a path that no link leads to.
+func eachAbove(path string, judge func(dir string, info fs.FileInfo) error) error {
 	for dir := filepath.Dir(path); dir != path; path, dir = dir, filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err
 		}
-		if mode := info.Mode(); modesMeanSomething && mode&0o002 != 0 && mode&fs.ModeSticky == 0 {
-			return fmt.Errorf("everybody may rename what is in %s (mode %04o): chmod o-w %s", dir, mode.Perm(), dir)
+		if err := judge(dir, info); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sticky refuses a directory in which everybody may rename what is not theirs. A group that may write there is let be:
+// many systems give each user a group of their own.
+func sticky(dir string, info fs.FileInfo) error {
+	if mode := info.Mode(); modesMeanSomething && mode&0o002 != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Errorf("everybody may rename what is in %s (mode %04o): chmod o-w %s", dir, mode.Perm(), dir)
+	}
+	return nil
+}
+
+// Unchecked lists the checks of files that cannot be made on this system, empty on Unix. Whoever opens a Dir or reads a
+// Private file tells its operator, so that no check is taken for one that passed.
+func Unchecked() []string {
+	if modesMeanSomething {
+		return nil
+	}
+	return []string{"owner", "mode", "hard links", "directories above"}
 }

@@ -12,8 +12,9 @@ const (
 	maxSegment = 200      // a file name, with room for a suffix
 	maxKeyFile = 64 << 10 // a PKCS#8 key of 8192 bits is under 7 KiB in PEM
 
-	maxFrame  = 128 // a line that begins or ends a PEM element
-	maxBroken = 100 // broken PEM elements that are told of, one by one
+	maxFile   = 1 << 20 // from outside; the roots of the public web are a quarter of it
+	maxFrame  = 128     // a line that begins or ends a PEM element
+	maxBroken = 100     // broken PEM elements that are told of, one by one
 
 	// A key file's rounds of PBKDF2. Below, a passphrase is guessed; above, a file makes us work for seconds.
 	minRounds     = 1_000

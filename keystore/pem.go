@@ -25,7 +25,7 @@ func (e Element) place() string { return fmt.Sprintf("line %d: %.40q", e.Line, e
 // ParsePEM splits a file into its elements. It is strict where encoding/pem passes over what it cannot read: each broken
 // element is an error of its own in the one returned, with its line; so are a frame without its other half, headers
 // (RFC 1421; PEM of today has none), and text after the last element. Where there is any error there are no elements:
-// half a bundle is none. Text before an element is allowed (RFC 7468 §2), and returned with it.
+// half a bundle is none. A file has at most 1 MiB. Text before an element is allowed (RFC 7468 §2), and returned with it.
 func ParsePEM(data []byte) ([]Element, error) {
 	elements, err := parsePEM(data)
 	if err != nil {
@@ -35,6 +35,9 @@ func ParsePEM(data []byte) ([]Element, error) {
 }
 
 func parsePEM(data []byte) ([]Element, error) {
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%d bytes of PEM, at most %d", len(data), maxFile)
+	}
 	s := pemScanner{rest: data}
 	for s.scan() {
 	}

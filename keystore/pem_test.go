@@ -93,6 +93,9 @@ func TestParseBrokenPEM(t *testing.T) {
 
 // The errors of a file of nothing but broken elements are bounded.
 func TestBrokenPEMIsBounded(t *testing.T) {
+	if _, err := ParsePEM(make([]byte, maxFile+1)); err == nil || !strings.Contains(err.Error(), "at most 1048576") {
+		t.Errorf("over-long: %v", err)
+	}
 	_, err := ParsePEM(bytes.Repeat([]byte("-----BEGIN A-----\n"), 10_000))
 	if n := strings.Count(err.Error(), "\n"); n != maxBroken {
 		t.Errorf("%d errors, want %d", n, maxBroken)
