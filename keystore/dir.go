@@ -24,16 +24,21 @@ import (
 // killed at any instruction leaves the old value or the new one, and nobody sees a new one before it is durable.
 // A removed record leaves one line for ever, so take keys from a bounded set.
 type Dir struct {
-	path string
-	tree durable.Tree
+	place
 	poll time.Duration
 
 	passphrase Passphrase // nil: keys in the clear
 	rounds     int        // of PBKDF2, in keys that are written
 
-	turn    chan struct{} // holds one value while a goroutine has, or waits for, the directory's lock
 	notify  sync.Mutex    // guards changed
 	changed chan struct{} // closed at each write of this process
+}
+
+// place is a directory that is ours to write to.
+type place struct {
+	path string // absolute
+	tree *durable.Tree
+	turn chan struct{} // holds one value while a goroutine has, or waits for, the directory's lock
 }
 
 var (
@@ -74,26 +79,34 @@ func (c DirConfig) Open(path string) (*Dir, error) {
 }
 
 func (c DirConfig) open(path string, fault func(operation string, done bool) error) (*Dir, error) {
-	path, err := filepath.Abs(path)
+	p, err := openPlace(path, fault)
 	if err != nil {
 		return nil, err
 	}
+	d := &Dir{place: p, poll: watchPoll, passphrase: c.Passphrase, rounds: rounds, changed: make(chan struct{})}
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// openPlace makes the directory if it is not there.
+func openPlace(path string, fault func(operation string, done bool) error) (place, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return place{}, err
+	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return place{}, err
 	}
 	if err := guardedParents(path); err != nil {
-		return nil, err
+		return place{}, err
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, err
+		return place{}, err
 	}
-	d := &Dir{path: path, tree: durable.Tree{Root: root, Fault: fault}, poll: watchPoll, passphrase: c.Passphrase, rounds: rounds}
-	d.turn, d.changed = make(chan struct{}, 1), make(chan struct{})
-	if err := d.prepare(); err != nil {
-		return nil, errors.Join(err, root.Close())
-	}
-	return d, nil
+	return place{path: path, tree: &durable.Tree{Root: root, Fault: fault}, turn: make(chan struct{}, 1)}, nil
 }
 
 // prepare judges the directory that was opened, not its name, makes what is missing, and mends what a crash left: stray
@@ -131,7 +144,7 @@ func (d *Dir) prepare() error {
 	return d.recount()
 }
 
-func (d *Dir) syncParent() error {
+func (d *place) syncParent() error {
 	root, err := os.OpenRoot(filepath.Dir(d.path))
 	if err != nil {
 		return err
@@ -148,7 +161,7 @@ func (d *Dir) Path() string { return d.path }
 
 // lock takes the directory's lock, against goroutines and, on Unix, other processes; a crash releases it. Only one
 // goroutine of a process waits for it in the kernel, since each such wait costs a thread.
-func (d *Dir) lock(ctx context.Context) (release func(), err error) {
+func (d *place) lock(ctx context.Context) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -116,8 +116,8 @@ func TestOthersReadEncrypted(t *testing.T) {
 	}
 }
 
-// place puts a file in a directory's keys.
-func place(t *testing.T, d *Dir, label string, data []byte) string {
+// plant puts a file in a directory's keys.
+func plant(t *testing.T, d *Dir, label string, data []byte) string {
 	t.Helper()
 	file := filepath.Join(d.path, "keys", label+".pem")
 	must(t, os.WriteFile(file, data, 0o600))
@@ -157,7 +157,7 @@ func TestOpensslIsRead(t *testing.T) {
 	files["ours p256"] = opensslKey(t, "-algorithm EC -pkeyopt ec_paramgen_curve:P-256", strings.Fields(advice)...)
 	d := reopenAs(t, DirConfig{Passphrase: says("correct horse")}, filepath.Join(t.TempDir(), "dir"))
 	for name, data := range files {
-		place(t, d, "k", data)
+		plant(t, d, "k", data)
 		s, err := d.Open(background, "k")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -191,7 +191,7 @@ func TestPlainIsEncrypted(t *testing.T) {
 	s, err := d.Generate(background, "k", P256)
 	must(t, err)
 	file := filepath.Join(d.path, "keys", "k.pem")
-	place(t, d, "k", opensslEncrypt(t, file))
+	plant(t, d, "k", opensslEncrypt(t, file))
 	encrypted := reopenAs(t, DirConfig{Passphrase: says("correct horse")}, d.path)
 	again, err := encrypted.Generate(background, "k", P256)
 	if err != nil || !bytes.Equal(marshalPublic(t, s.Public()), marshalPublic(t, again.Public())) {
@@ -250,7 +250,7 @@ func TestBadEncrypted(t *testing.T) {
 				asked = true
 				return []byte("battery staple"), ctx.Err()
 			}}, filepath.Join(t.TempDir(), "dir"))
-			file := place(t, d, "k", test.data)
+			file := plant(t, d, "k", test.data)
 			_, err := d.Open(background, "k")
 			if err == nil || !strings.Contains(err.Error(), test.says) || errors.Is(err, ErrPassphrase) != test.asked || errors.Is(err, fs.ErrNotExist) {
 				t.Fatalf("open: %v, want it to say %q", err, test.says)

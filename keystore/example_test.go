@@ -147,6 +147,46 @@ MC4CAQAwBQYDK2VwBCIEICxlJ2NbeLUa4tFVc5ZPWp4nf7bYS7IQdOlWZSJ9Xfst
 	// keystore: open key: external.pem: line 4: "PRIVATE KEY" follows the key: a key file holds one key alone
 }
 
+// Files for other programs: what would change is shown first, and what was replaced is kept.
+func ExampleFolder() {
+	ctx := context.Background()
+	parent, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(parent)
+	folder, err := keystore.FolderConfig{Keep: 3}.Open(filepath.Join(parent, "tls"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer folder.Close()
+	for _, bundle := range []string{"one root\n", "one root\nand its successor\n"} {
+		plan, err := folder.Plan(
+			keystore.File{Name: "pair.pem", Data: []byte("key, leaf and chain\n")},
+			keystore.File{Name: "bundle.pem", Data: []byte(bundle), Mode: 0o444},
+		)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, change := range plan.Changes { // or print the plan
+			fmt.Println(change.Action, change.Name)
+		}
+		if err := folder.Apply(ctx, plan); err != nil {
+			log.Fatal(err) // keystore.ErrConflict: somebody changed a file meanwhile; plan again
+		}
+	}
+	kept, err := folder.Generations("bundle.pem")
+	fmt.Println(kept, err)
+	gone, err := folder.Prune(ctx, "bundle.pem", 0)
+	fmt.Println(len(gone), err)
+	// Output:
+	// create pair.pem
+	// create bundle.pem
+	// replace bundle.pem
+	// [{1 .bundle.pem.~1~ 9}] <nil>
+	// 1 <nil>
+}
+
 // A key's life: made, listed, opened by its label, used, destroyed.
 func ExampleKeys() {
 	ctx := context.Background()

@@ -13,20 +13,25 @@ import (
 var errReplaced = errors.New("it is replaced all the time")
 
 // read reads a file of ours, which others may replace by a rename meanwhile.
-func (d *Dir) read(name string, limit int64) ([]byte, error) {
+func (d *place) read(name string, limit int64) ([]byte, error) {
+	return reread(func() ([]byte, error) { return d.readOnce(name, limit) })
+}
+
+// reread looks again at what was replaced between two looks at it.
+func reread[T any](look func() (T, error)) (T, error) {
+	var v T
 	var err error
 	for range maxRereads {
-		var data []byte
-		if data, err = d.readOnce(name, limit); !errors.Is(err, errReplaced) {
-			return data, err
+		if v, err = look(); !errors.Is(err, errReplaced) {
+			break
 		}
 	}
-	return nil, err
+	return v, err
 }
 
 // readOnce judges the descriptor, never the name: between a look at a name and its opening somebody may put another
 // file there. O_NONBLOCK keeps a FIFO from blocking the open for ever.
-func (d *Dir) readOnce(name string, limit int64) ([]byte, error) {
+func (d *place) readOnce(name string, limit int64) ([]byte, error) {
 	f, err := d.tree.Root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -45,9 +50,17 @@ func (d *Dir) readOnce(name string, limit int64) ([]byte, error) {
 	return readWhole(f, name, info, limit)
 }
 
-// ours refuses links and what others can read or own. os.Root follows links that stay inside it and ignores O_NOFOLLOW,
-// so the name is compared with the descriptor.
-func (d *Dir) ours(name string, open fs.FileInfo) error {
+// ours refuses links and what others can read or own.
+func (d *place) ours(name string, open fs.FileInfo) error {
+	if err := d.unlinked(name, open); err != nil {
+		return err
+	}
+	return private(filepath.Join(d.path, name), open)
+}
+
+// unlinked refuses links. os.Root follows those that stay inside it and ignores O_NOFOLLOW, so the name is compared with
+// the descriptor.
+func (d *place) unlinked(name string, open fs.FileInfo) error {
 	named, err := d.tree.Root.Lstat(name)
 	switch {
 	case err != nil:
@@ -59,11 +72,11 @@ func (d *Dir) ours(name string, open fs.FileInfo) error {
 	case !open.IsDir() && links(open) > 1:
 		return fmt.Errorf("%s has %d hard links: copy the file instead of linking it", name, links(open))
 	}
-	return private(filepath.Join(d.path, name), open)
+	return nil
 }
 
 // entries reads a directory of ours.
-func (d *Dir) entries(name string) ([]os.DirEntry, error) {
+func (d *place) entries(name string) ([]os.DirEntry, error) {
 	f, err := d.tree.Root.Open(name)
 	if err != nil {
 		return nil, err

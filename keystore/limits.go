@@ -34,6 +34,8 @@ const (
 	maxChanges  = 64 << 10 // the list of latest changes is begun anew beyond this
 	maxRevision = math.MaxInt64
 
+	maxKept = 1000 // generations of a file
+
 	maxRereads = 16 // of a file that is replaced between two looks at it
 	maxRelocks = 16 // of a lock file that somebody removes again and again
 )

@@ -38,14 +38,7 @@ func ReadFile(path string, a Access) ([]byte, error) {
 
 // readOutside reads a file that others may replace, by a rename or by a change of links, meanwhile.
 func readOutside(path string, a Access) ([]byte, error) {
-	var err error
-	for range maxRereads {
-		var data []byte
-		if data, err = readOutsideOnce(path, a); !errors.Is(err, errReplaced) {
-			return data, err
-		}
-	}
-	return nil, err
+	return reread(func() ([]byte, error) { return readOutsideOnce(path, a) })
 }
 
 // readOutsideOnce opens with O_NONBLOCK, which keeps a FIFO from blocking it for ever, and judges the descriptor.
