@@ -305,15 +305,11 @@ func TestPairFlushes(t *testing.T) {
 // old one is kept before the new one stands there, and planned and applied again it is done, with nothing left over and
 // nothing kept twice.
 func TestFolderCrashesAtEveryStep(t *testing.T) {
-	want := []File{text("k", "new"), {Name: "gone", Absent: true}, text("made", "new"), {Name: "mode", Data: []byte("old"), Mode: 0o400}}
 	for _, killed := range []bool{true, false} {
 		step := 0
 		for ; ; step++ {
-			f := newFolder(t, 1)
-			for name, content := range map[string]string{".k.~1~": "older", "k": "old", "gone": "old", "mode": "old"} {
-				must(t, os.WriteFile(filepath.Join(f.path, name), []byte(content), 0o600))
-			}
-			p, err := f.Plan(want...)
+			f := folderToChange(t)
+			p, err := f.Plan(folderWish...)
 			must(t, err)
 			at, left := "", step
 			f.tree.Fault = func(operation string, done bool) error {
@@ -331,19 +327,37 @@ func TestFolderCrashesAtEveryStep(t *testing.T) {
 			if !errors.Is(err, errCrash) {
 				t.Errorf("%s: %v", at, err)
 			}
-			again := refolder(t, f.path, 1)
-			looksWhole(t, again, at)
-			settle(t, again, want...)
-			if got := generationsOf(t, again, "k") + "; " + generationsOf(t, again, "gone"); got != "2 old; 1 old" {
-				t.Errorf("%s: kept %s", at, got)
-			}
-			if left, err := again.entries("tmp"); err != nil || len(left) != 0 {
-				t.Errorf("%s: %d files left over, %v", at, len(left), err)
-			}
+			folderChanged(t, f.path, at)
 		}
 		if step < 40 {
 			t.Errorf("only %d steps", step)
 		}
+	}
+}
+
+// folderWish is a change of each kind, to what folderToChange makes.
+var folderWish = []File{text("k", "new"), {Name: "gone", Absent: true}, text("made", "new"), {Name: "mode", Data: []byte("old"), Mode: 0o400}}
+
+func folderToChange(t *testing.T) *Folder {
+	t.Helper()
+	f := newFolder(t, 1)
+	for name, content := range map[string]string{".k.~1~": "older", "k": "old", "gone": "old", "mode": "old"} {
+		must(t, os.WriteFile(filepath.Join(f.path, name), []byte(content), 0o600))
+	}
+	return f
+}
+
+// folderChanged looks at a folder after a crash, and completes the change.
+func folderChanged(t *testing.T, path, at string) {
+	t.Helper()
+	f := refolder(t, path, 1)
+	looksWhole(t, f, at)
+	settle(t, f, folderWish...)
+	if got := generationsOf(t, f, "k") + "; " + generationsOf(t, f, "gone"); got != "2 old; 1 old" {
+		t.Errorf("%s: kept %s", at, got)
+	}
+	if left, err := f.entries("tmp"); err != nil || len(left) != 0 {
+		t.Errorf("%s: %d files left over, %v", at, len(left), err)
 	}
 }
 
