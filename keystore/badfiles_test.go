@@ -51,8 +51,8 @@ var badFiles = []badFile{
 		must(t, os.Remove(key))
 		must(t, os.Mkdir(key, 0o700))
 	}, "not a regular file"},
-	{"empty", func(t *testing.T, key string) { must(t, os.Truncate(key, 0)) }, "no PEM block"},
-	{"cut off", func(t *testing.T, key string) { must(t, os.Truncate(key, 100)) }, "no PEM block"},
+	{"empty", func(t *testing.T, key string) { must(t, os.Truncate(key, 0)) }, "no PEM element"},
+	{"cut off", func(t *testing.T, key string) { must(t, os.Truncate(key, 100)) }, "it was cut off"},
 	{"a gibibyte", func(t *testing.T, key string) { must(t, os.Truncate(key, 1<<30)) }, "at most 65536"},
 	{"renamed by one letter", func(t *testing.T, key string) { must(t, os.Rename(key, strings.Replace(key, ".pem", ".pme", 1))) }, "keys/k.pme: rename it"},
 	{"another extension", func(t *testing.T, key string) { must(t, os.Rename(key, strings.Replace(key, ".pem", ".key", 1))) }, "keys/k.key: rename it"},
@@ -70,11 +70,11 @@ var badFiles = []badFile{
 	{"data within the structure", rewrite(func(der []byte) []byte {
 		return block(pemType, append([]byte{0x30, 0x81, der[2] + 2}, append(der[3:], 5, 0)...))
 	}), "not a whole PKCS#8"},
-	{"two keys", rewrite(func(der []byte) []byte { return slices.Repeat(block(pemType, der), 2) }), "follow the key"},
-	{"text before", rewrite(func(der []byte) []byte { return append([]byte("Bag Attributes\n"), block(pemType, der)...) }), "before the key"},
+	{"two keys", rewrite(func(der []byte) []byte { return slices.Repeat(block(pemType, der), 2) }), "follows the key"},
+	{"text before", rewrite(func(der []byte) []byte { return append([]byte("Bag Attributes\n"), block(pemType, der)...) }), "something stands before line 2"},
 	{"another block before", rewrite(func(der []byte) []byte {
 		return append([]byte("-----BEGIN PRIVATE KEY-----\nhalf\n"), block(pemType, der)...)
-	}), "before the key"},
+	}), "without an END line before line 3"},
 	{"P-224", rewrite(func([]byte) []byte { return testKey("p224") }), "P-224"},
 	{"RSA of 1024 bits", rewrite(func([]byte) []byte { return testKey("rsa1024") }), "RSA of 1024 bits"},
 	{"X25519", rewrite(func([]byte) []byte { return testKey("x25519") }), "of a kind that signs"},

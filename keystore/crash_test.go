@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -30,8 +31,15 @@ func must(t *testing.T, err error) {
 // reopen opens a directory that was not closed, as another process would.
 func reopen(t *testing.T, path string) *Dir {
 	t.Helper()
-	d, err := OpenDir(path)
+	return reopenAs(t, DirConfig{}, path)
+}
+
+// reopenAs takes few rounds of PBKDF2: what they cost is looked at elsewhere.
+func reopenAs(t *testing.T, c DirConfig, path string) *Dir {
+	t.Helper()
+	d, err := c.Open(path)
 	must(t, err)
+	d.SetRounds(minRounds)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
@@ -43,7 +51,8 @@ func newDir(t *testing.T) *Dir {
 
 // crashing is an operation that is crashed at every step.
 type crashing struct {
-	name string
+	name   string
+	config DirConfig
 	// do returns an error when the operation did not happen, or not for sure.
 	do func(d *Dir) error
 	// done reports whether it happened; an error means that what is there is neither old nor new.
@@ -101,6 +110,12 @@ var crashings = []crashing{
 		done: func(d *Dir) (bool, error) { _, err := d.Open(background, "k"); return err == nil, ignoreMissing(err) },
 	},
 	{
+		name:   "generate encrypted",
+		config: DirConfig{Passphrase: says("horse")},
+		do:     func(d *Dir) error { _, err := d.Generate(background, "k", P256); return err },
+		done:   func(d *Dir) (bool, error) { _, err := d.Open(background, "k"); return err == nil, ignoreMissing(err) },
+	},
+	{
 		name: "delete",
 		do:   func(d *Dir) error { return d.Delete(background, "old") },
 		done: func(d *Dir) (bool, error) {
@@ -137,12 +152,13 @@ func TestCrashAtEveryStep(t *testing.T) {
 
 // crashAt runs one operation on a fresh directory with a fault at one step; false when it has no such step.
 func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
-	d := newDir(t)
+	path := filepath.Join(t.TempDir(), "dir")
+	d := reopenAs(t, c.config, path)
 	_, err := d.Replace(background, "old", 0, []byte("old"))
 	must(t, err)
 	_, err = d.Generate(background, "old", P256)
 	must(t, err)
-	survivor := reopen(t, d.path)
+	survivor := reopenAs(t, c.config, path)
 
 	at, left := "", step
 	renamed, flushed := false, false
@@ -178,7 +194,7 @@ func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
 	if first > 1 && !flushed && next.tree.Syncs() == before {
 		t.Errorf("%s: revision %d was shown before it was flushed", at, first)
 	}
-	restarted := reopen(t, d.path)
+	restarted := reopenAs(t, c.config, path)
 	if again, err := c.done(restarted); err != nil || again != happened {
 		t.Errorf("%s: after the restart: happened %v, before it %v; %v", at, again, happened, err)
 	}
@@ -203,7 +219,7 @@ func TestOpenCrashesAtEveryStep(t *testing.T) {
 	for step := 0; ; step++ {
 		path := filepath.Join(t.TempDir(), "dir")
 		left := step
-		d, err := openDir(path, func(operation string, done bool) error {
+		d, err := DirConfig{}.open(path, func(operation string, done bool) error {
 			if left == step && operation != "flush directory" {
 				t.Errorf("%s before the new directory is sure to stay", operation)
 			}
@@ -349,7 +365,115 @@ func TestMain(m *testing.M) {
 		fmt.Println("error", count(path))
 		os.Exit(1)
 	}
+	if task := os.Getenv(killVariable); task != "" {
+		fmt.Println(killed(task))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
+}
+
+// killVariable makes a run of the test binary a process that does one of crashings, or a folder's change, and kills itself
+// after one step on the disk.
+const killVariable = "KEYSTORE_TEST_KILL"
+
+// killed does a task, "operation step path"; it returns only if the operation has no such step.
+func killed(task string) error {
+	var operation, step int
+	var path string
+	if _, err := fmt.Sscan(task, &operation, &step, &path); err != nil {
+		return err
+	}
+	fault := func(_ string, done bool) error {
+		// After one step is before the next.
+		if !done {
+			return nil
+		}
+		if step--; step < 0 {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return nil
+	}
+	if operation == len(crashings) {
+		f, err := FolderConfig{Keep: 1}.Open(path)
+		if err != nil {
+			return err
+		}
+		p, err := f.Plan(folderWish...)
+		if err != nil {
+			return err
+		}
+		f.tree.Fault = fault
+		return f.Apply(background, p)
+	}
+	c := crashings[operation]
+	d, err := c.config.Open(path)
+	if err != nil {
+		return err
+	}
+	d.SetRounds(minRounds)
+	d.tree.Fault = fault
+	return c.do(d)
+}
+
+// killAt runs a task in a process of its own; done says that it was not killed, having no such step.
+func killAt(t *testing.T, operation, step int, path string) (done bool) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d %s", killVariable, operation, step, path))
+	out, err := cmd.Output()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return false
+	}
+	if string(out) != "<nil>\n" {
+		t.Fatalf("step %d: %s, %v", step, out, err)
+	}
+	return true
+}
+
+// A50, B62, issue 3: a real SIGKILL after each step on the disk, as seen by the next process: the old state or
+// the new one, and the operation run again completes.
+func TestKillAtEveryStep(t *testing.T) {
+	for i, c := range crashings {
+		t.Run(c.name, func(t *testing.T) {
+			for step := 0; ; step++ {
+				path := filepath.Join(t.TempDir(), "dir")
+				d := reopenAs(t, c.config, path)
+				must(t, second(d.Replace(background, "old", 0, []byte("old"))))
+				must(t, second(d.Generate(background, "old", P256)))
+				if killAt(t, i, step, path) {
+					if step < 2 {
+						t.Errorf("only %d steps", step)
+					}
+					return
+				}
+				next := reopenAs(t, c.config, path)
+				happened, err := c.done(next)
+				must(t, err)
+				if err := c.do(next); err != nil && !(happened && errors.Is(err, fs.ErrNotExist)) {
+					t.Errorf("step %d: done again: %v", step, err)
+				}
+				if happened, err := c.done(next); !happened || err != nil {
+					t.Errorf("step %d: done again, it did not happen: %v", step, err)
+				}
+				if left, err := next.entries("tmp"); err != nil || len(left) != 0 {
+					t.Errorf("step %d: %d files left over, %v", step, len(left), err)
+				}
+			}
+		})
+	}
+	t.Run("folder", func(t *testing.T) {
+		for step := 0; ; step++ {
+			f := folderToChange(t)
+			if killAt(t, len(crashings), step, f.path) {
+				if step < 20 {
+					t.Errorf("only %d steps", step)
+				}
+				return
+			}
+			folderChanged(t, f.path, fmt.Sprintf("step %d", step))
+		}
+	})
 }
 
 // count increments by compare-and-swap for ever, and says each number that is durable.

@@ -15,7 +15,7 @@ import (
 
 // Dir keeps keys and records in files, readable with openssl and diff while the daemon runs:
 //
-//	keys/<label>.pem        PKCS#8, mode 0600
+//	keys/<label>.pem        PKCS#8, mode 0600, in the clear or encrypted (DirConfig.Passphrase)
 //	records/<key>.record    one line with the revision, then the value
 //	revision, changes       which revision is committed, and which keys the latest ones wrote; made again when lost
 //
@@ -24,13 +24,21 @@ import (
 // killed at any instruction leaves the old value or the new one, and nobody sees a new one before it is durable.
 // A removed record leaves one line for ever, so take keys from a bounded set.
 type Dir struct {
-	path string
-	tree durable.Tree
+	place
 	poll time.Duration
 
-	turn    chan struct{} // holds one value while a goroutine has, or waits for, the directory's lock
+	passphrase Passphrase // nil: keys in the clear
+	rounds     int        // of PBKDF2, in keys that are written
+
 	notify  sync.Mutex    // guards changed
 	changed chan struct{} // closed at each write of this process
+}
+
+// place is a directory that is ours to write to.
+type place struct {
+	path string // absolute
+	tree *durable.Tree
+	turn chan struct{} // holds one value while a goroutine has, or waits for, the directory's lock
 }
 
 var (
@@ -51,35 +59,54 @@ const watchPoll = 50 * time.Millisecond
 
 // OpenDir opens a directory, and makes it when it is not there; its parent must be. The caller closes it. What a crash
 // left half done is finished or undone here.
-func OpenDir(path string) (*Dir, error) {
-	d, err := openDir(path, nil)
+func OpenDir(path string) (*Dir, error) { return DirConfig{}.Open(path) }
+
+// DirConfig says how a directory is kept. The zero value is what OpenDir takes.
+type DirConfig struct {
+	// Passphrase is where passphrases come from. nil: keys are kept in the clear, and an encrypted one is refused. With
+	// one they are encrypted (PBES2: PBKDF2-HMAC-SHA256 of 600,000 rounds, AES-256-CBC), which costs some 0.1 s each time
+	// a key is made or opened, and one in the clear is refused.
+	Passphrase Passphrase
+}
+
+// Open is OpenDir for a directory that is kept in this way.
+func (c DirConfig) Open(path string) (*Dir, error) {
+	d, err := c.open(path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: open directory %q: %w", path, err)
 	}
 	return d, nil
 }
 
-func openDir(path string, fault func(operation string, done bool) error) (*Dir, error) {
-	path, err := filepath.Abs(path)
+func (c DirConfig) open(path string, fault func(operation string, done bool) error) (*Dir, error) {
+	p, err := openPlace(path, fault)
 	if err != nil {
 		return nil, err
 	}
+	d := &Dir{place: p, poll: watchPoll, passphrase: c.Passphrase, rounds: rounds, changed: make(chan struct{})}
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// openPlace makes the directory if it is not there.
+func openPlace(path string, fault func(operation string, done bool) error) (place, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return place{}, err
+	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return place{}, err
 	}
 	if err := guardedParents(path); err != nil {
-		return nil, err
+		return place{}, err
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, err
+		return place{}, err
 	}
-	d := &Dir{path: path, tree: durable.Tree{Root: root, Fault: fault}, poll: watchPoll}
-	d.turn, d.changed = make(chan struct{}, 1), make(chan struct{})
-	if err := d.prepare(); err != nil {
-		return nil, errors.Join(err, root.Close())
-	}
-	return d, nil
+	return place{path: path, tree: &durable.Tree{Root: root, Fault: fault}, turn: make(chan struct{}, 1)}, nil
 }
 
 // prepare judges the directory that was opened, not its name, makes what is missing, and mends what a crash left: stray
@@ -117,7 +144,7 @@ func (d *Dir) prepare() error {
 	return d.recount()
 }
 
-func (d *Dir) syncParent() error {
+func (d *place) syncParent() error {
 	root, err := os.OpenRoot(filepath.Dir(d.path))
 	if err != nil {
 		return err
@@ -134,7 +161,7 @@ func (d *Dir) Path() string { return d.path }
 
 // lock takes the directory's lock, against goroutines and, on Unix, other processes; a crash releases it. Only one
 // goroutine of a process waits for it in the kernel, since each such wait costs a thread.
-func (d *Dir) lock(ctx context.Context) (release func(), err error) {
+func (d *place) lock(ctx context.Context) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

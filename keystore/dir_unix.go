@@ -15,9 +15,14 @@ const modesMeanSomething = true
 
 func links(info fs.FileInfo) uint64 { return uint64(info.Sys().(*syscall.Stat_t).Nlink) }
 
+func ownerOf(info fs.FileInfo) (uid, gid int) {
+	stat := info.Sys().(*syscall.Stat_t)
+	return int(stat.Uid), int(stat.Gid)
+}
+
 // owned refuses a file of another user; root may own anything that its services use.
 func owned(path string, info fs.FileInfo) error {
-	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	owner, _ := ownerOf(info)
 	if self := os.Geteuid(); owner != self && owner != 0 {
 		return fmt.Errorf("%s belongs to user %d, not to this process's user %d: chown %d %s", path, owner, self, self, path)
 	}
@@ -27,7 +32,7 @@ func owned(path string, info fs.FileInfo) error {
 // lockProcesses takes the lock in the kernel, which releases it when a process dies. Each call opens the file anew,
 // since a lock belongs to an open file. Somebody may remove the file while it is locked; a lock on a file without a
 // name would hold off nobody, so the name is looked at again.
-func (d *Dir) lockProcesses(ctx context.Context) (unlock func(), err error) {
+func (d *place) lockProcesses(ctx context.Context) (unlock func(), err error) {
 	for range maxRelocks {
 		f, err := d.tree.Root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 		if err != nil {

@@ -34,57 +34,84 @@ func (d *Dir) Generate(ctx context.Context, label string, a Algorithm) (Signer, 
 	return s, nil
 }
 
-// generate makes the key outside the lock: RSA takes seconds. Of two callers at once the first one's key stays.
+// generate makes the key outside the lock: RSA takes seconds, and so may whoever is asked for a passphrase. Of two callers
+// at once the first one's key stays.
 func (d *Dir) generate(ctx context.Context, label string, a Algorithm) (Signer, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	for {
+		k, err := d.lastingKey(ctx, label)
+		if err == nil {
+			return k.as(a)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		k, err = d.create(ctx, label, a)
+		if err == nil {
+			return k, nil
+		}
+		if !errors.Is(err, errMadeMeanwhile) {
+			return nil, err
+		}
 	}
-	k, err := d.lastingKey(label)
-	if err == nil {
-		return k.as(a)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
+}
+
+// errMadeMeanwhile says that another caller's key is there by now.
+var errMadeMeanwhile = errors.New("somebody made it meanwhile")
+
+func (d *Dir) create(ctx context.Context, label string, a Algorithm) (*softwareKey, error) {
 	made, err := a.generate()
 	if err != nil {
 		return nil, err
 	}
+	k := &softwareKey{key: made, label: label, algorithm: a}
+	encoded, err := d.encode(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(encoded)
 	release, err := d.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if k, err := d.lastingKey(label); !errors.Is(err, fs.ErrNotExist) {
-		if err != nil {
-			return nil, err
-		}
-		return k.as(a)
+	held, err := d.readKeyFile(label)
+	clear(held)
+	switch {
+	case err == nil:
+		return nil, errMadeMeanwhile
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
-	k = &softwareKey{key: made, label: label, algorithm: a}
-	return k, d.writeKey(k)
+	// A crash before this returns leaves no key, or a whole one that the next call finds.
+	return k, d.tree.Write(keyFile(label), encoded, 0o600)
 }
 
 // lastingKey reads a key and makes sure that it stays: whoever made it may have been killed before its name was flushed,
 // and what our caller records about it next may be flushed earlier.
-func (d *Dir) lastingKey(label string) (*softwareKey, error) {
-	k, err := d.key(label)
+func (d *Dir) lastingKey(ctx context.Context, label string) (*softwareKey, error) {
+	k, err := d.key(ctx, label)
 	if err != nil {
 		return nil, err
 	}
 	return k, d.tree.SyncDir(keysDir)
 }
 
-func (d *Dir) writeKey(k *softwareKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(k.key)
-	if err != nil {
-		return err
+// encode makes a key's file.
+func (d *Dir) encode(ctx context.Context, k *softwareKey) ([]byte, error) {
+	if d.passphrase == nil {
+		der, err := x509.MarshalPKCS8PrivateKey(k.key)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(der)
+		return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
 	}
-	defer clear(der)
-	encoded := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
-	defer clear(encoded)
-	// A crash before this returns leaves no key, or a whole one that the next call finds.
-	return d.tree.Write(keyFile(k.label), encoded, 0o600)
+	secret, err := d.passphrase.ask(ctx, k.label)
+	defer clear(secret)
+	if err != nil {
+		return nil, err
+	}
+	return encodeEncrypted(k.key, secret, d.rounds)
 }
 
 // Open is described at Keys.
@@ -92,36 +119,43 @@ func (d *Dir) Open(ctx context.Context, label string) (Signer, error) {
 	if err := errors.Join(validLabel(label), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("keystore: open key: %w", err)
 	}
-	k, err := d.key(label)
+	k, err := d.key(ctx, label)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: open key %q: %w", label, err)
 	}
 	return k, nil
 }
 
-func (d *Dir) key(label string) (*softwareKey, error) {
-	name := keyFile(label)
-	data, err := d.read(name, maxKeyFile)
+func (d *Dir) key(ctx context.Context, label string) (*softwareKey, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	data, err := d.readKeyFile(label)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	key, a, err := readKey(data, d.passphrase.of(ctx, label))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyFile(label), err)
+	}
+	return &softwareKey{key: key, label: label, algorithm: a}, nil
+}
+
+func (d *Dir) readKeyFile(label string) ([]byte, error) {
+	data, err := d.read(keyFile(label), maxKeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Another error than this one must not read as "not there": the caller would make a new key.
 		if near := d.misnamed(label); near != nil {
 			return nil, near
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer clear(data)
-	key, a, err := readKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return &softwareKey{key: key, label: label, algorithm: a}, nil
+	return data, err
 }
 
 // readKey reads a key of an algorithm that we accept.
-func readKey(data []byte) (crypto.Signer, Algorithm, error) {
-	key, err := parseKey(data)
+func readKey(data []byte, passphrase func() ([]byte, error)) (crypto.Signer, Algorithm, error) {
+	key, err := parseKey(data, passphrase)
 	if err != nil {
 		return nil, "", err
 	}

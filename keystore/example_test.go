@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/clusterca/clusterca/keystore"
@@ -62,6 +63,128 @@ func Example() {
 	// the record is there
 	// revision 1
 	// settled
+}
+
+// Keys that are encrypted at rest. The configuration holds no passphrase, only where it comes from.
+func ExampleDirConfig() {
+	ctx := context.Background()
+	parent, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(parent)
+	secret := filepath.Join(parent, "passphrase") // as systemd's LoadCredential= gives it to a service
+	if err := os.WriteFile(secret, []byte("correct horse battery staple"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	config := keystore.DirConfig{Passphrase: func(context.Context, string) ([]byte, error) {
+		return keystore.ReadFile(secret, keystore.Private)
+	}}
+	dir, err := config.Open(filepath.Join(parent, "ca"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer dir.Close()
+	signer, err := dir.Generate(ctx, "root-1", keystore.Ed25519)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(signer)
+	data, err := keystore.ReadFile(filepath.Join(dir.Path(), "keys", "root-1.pem"), keystore.Private)
+	if err != nil {
+		log.Fatal(err)
+	}
+	elements, err := keystore.ParsePEM(data)
+	fmt.Println(elements, err)
+
+	config.Passphrase = func(context.Context, string) ([]byte, error) { return []byte("battery horse"), nil }
+	other, err := config.Open(dir.Path())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer other.Close()
+	_, err = other.Open(ctx, "root-1")
+	fmt.Println(errors.Is(err, keystore.ErrPassphrase))
+	fmt.Println(err)
+	// Output:
+	// key "root-1" (ed25519)
+	// [line 1: "PUBLIC KEY" line 4: "ENCRYPTED PRIVATE KEY"] <nil>
+	// true
+	// keystore: open key "root-1": keys/root-1.pem: wrong passphrase, or the file is damaged
+}
+
+// An external CA's key, in a file that its administrator made; others must not be able to read it.
+func ExampleOpenKeyFile() {
+	for _, check := range keystore.Unchecked() { // none on Unix
+		fmt.Println("not checked on this system:", check)
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const key = `-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEICxlJ2NbeLUa4tFVc5ZPWp4nf7bYS7IQdOlWZSJ9Xfst
+-----END PRIVATE KEY-----
+`
+	path := filepath.Join(dir, "external.pem")
+	if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	signer, err := keystore.OpenKeyFile(context.Background(), path, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(keystore.AlgorithmOf(signer.Public()))
+
+	if err := os.WriteFile(path, []byte(key+key), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	_, err = keystore.OpenKeyFile(context.Background(), path, nil)
+	fmt.Println(strings.ReplaceAll(err.Error(), path, "external.pem"))
+	// Output:
+	// ed25519 <nil>
+	// keystore: open key: external.pem: line 4: "PRIVATE KEY" follows the key: a key file holds one key alone
+}
+
+// Files for other programs: what would change is shown first, and what was replaced is kept.
+func ExampleFolder() {
+	ctx := context.Background()
+	parent, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(parent)
+	folder, err := keystore.FolderConfig{Keep: 3}.Open(filepath.Join(parent, "tls"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer folder.Close()
+	for _, bundle := range []string{"one root\n", "one root\nand its successor\n"} {
+		plan, err := folder.Plan(
+			keystore.File{Name: "pair.pem", Data: []byte("key, leaf and chain\n")},
+			keystore.File{Name: "bundle.pem", Data: []byte(bundle), Mode: 0o444},
+		)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, change := range plan.Changes { // or print the plan
+			fmt.Println(change.Action, change.Name)
+		}
+		if err := folder.Apply(ctx, plan); err != nil {
+			log.Fatal(err) // keystore.ErrConflict: somebody changed a file meanwhile; plan again
+		}
+	}
+	kept, err := folder.Generations("bundle.pem")
+	fmt.Println(kept, err)
+	gone, err := folder.Prune(ctx, "bundle.pem", 0)
+	fmt.Println(len(gone), err)
+	// Output:
+	// create pair.pem
+	// create bundle.pem
+	// replace bundle.pem
+	// [{1 .bundle.pem.~1~ 9}] <nil>
+	// 1 <nil>
 }
 
 // A key's life: made, listed, opened by its label, used, destroyed.

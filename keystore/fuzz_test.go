@@ -28,7 +28,7 @@ func FuzzParseKey(f *testing.F) {
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMAUCAQAwAA==\n-----END PRIVATE KEY-----\n"))
 	f.Add([]byte(""))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		key, a, err := readKey(data)
+		key, a, err := readKey(data, nil)
 		if err != nil {
 			return
 		}
@@ -39,12 +39,63 @@ func FuzzParseKey(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, b, err := readKey(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
+		again, b, err := readKey(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil)
 		if err != nil || a != b {
 			t.Fatalf("%s, then %s, %v", a, b, err)
 		}
 		if one, two := marshalPublic(t, key.Public()), marshalPublic(t, again.Public()); !bytes.Equal(one, two) {
 			t.Error("another key")
+		}
+	})
+}
+
+// Whatever parameters are taken are in the bounds, and written again they are the same bytes; what decrypts is a whole key.
+func FuzzParseEncrypted(f *testing.F) {
+	key, err := P256.generate()
+	if err != nil {
+		f.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed, err := encryptPKCS8(der, []byte("horse"), minRounds)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	e, err := parseEncrypted(seed)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, e.rounds = range []int{0, rounds, maxRounds + 1} {
+		seed, err := e.marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := parseEncrypted(data)
+		if err != nil {
+			return
+		}
+		if e.rounds < minRounds || e.rounds > maxRounds || len(e.salt) < minSalt || len(e.salt) > maxSalt {
+			t.Errorf("%+v", e)
+		}
+		again, err := e.marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The key length and the PRF's NULL are optional.
+		if second, err := parseEncrypted(again); err != nil || !bytes.Equal(second.sealed, e.sealed) || second.rounds != e.rounds {
+			t.Errorf("%x is written as %x: %v", data, again, err)
+		}
+		if e.rounds > 2*minRounds {
+			return
+		}
+		if plain, err := e.decrypt([]byte("horse")); err == nil && len(plain) >= len(e.sealed) {
+			t.Error("no padding was taken off")
 		}
 	})
 }

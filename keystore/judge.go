@@ -3,7 +3,6 @@ package keystore
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,20 +13,25 @@ import (
 var errReplaced = errors.New("it is replaced all the time")
 
 // read reads a file of ours, which others may replace by a rename meanwhile.
-func (d *Dir) read(name string, limit int64) ([]byte, error) {
+func (d *place) read(name string, limit int64) ([]byte, error) {
+	return reread(func() ([]byte, error) { return d.readOnce(name, limit) })
+}
+
+// reread looks again at what was replaced between two looks at it.
+func reread[T any](look func() (T, error)) (T, error) {
+	var v T
 	var err error
 	for range maxRereads {
-		var data []byte
-		if data, err = d.readOnce(name, limit); !errors.Is(err, errReplaced) {
-			return data, err
+		if v, err = look(); !errors.Is(err, errReplaced) {
+			break
 		}
 	}
-	return nil, err
+	return v, err
 }
 
 // readOnce judges the descriptor, never the name: between a look at a name and its opening somebody may put another
 // file there. O_NONBLOCK keeps a FIFO from blocking the open for ever.
-func (d *Dir) readOnce(name string, limit int64) ([]byte, error) {
+func (d *place) readOnce(name string, limit int64) ([]byte, error) {
 	f, err := d.tree.Root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -37,30 +41,26 @@ func (d *Dir) readOnce(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file (%s)", name, info.Mode())
+	if err := regular(name, info); err != nil {
+		return nil, err
 	}
 	if err := d.ours(name, info); err != nil {
 		return nil, err
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), limit)
-	}
-	// One buffer of the right size: a buffer that grows would leave copies of a key behind.
-	data := make([]byte, info.Size()+1)
-	n, err := io.ReadFull(f, data)
-	if n == len(data) || err == nil {
-		return nil, fmt.Errorf("%s grows while it is read", name)
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	return data[:n], nil
+	return readWhole(f, name, info, limit)
 }
 
-// ours refuses links and what others can read or own. os.Root follows links that stay inside it and ignores O_NOFOLLOW,
-// so the name is compared with the descriptor.
-func (d *Dir) ours(name string, open fs.FileInfo) error {
+// ours refuses links and what others can read or own.
+func (d *place) ours(name string, open fs.FileInfo) error {
+	if err := d.unlinked(name, open); err != nil {
+		return err
+	}
+	return private(filepath.Join(d.path, name), open)
+}
+
+// unlinked refuses links. os.Root follows those that stay inside it and ignores O_NOFOLLOW, so the name is compared with
+// the descriptor.
+func (d *place) unlinked(name string, open fs.FileInfo) error {
 	named, err := d.tree.Root.Lstat(name)
 	switch {
 	case err != nil:
@@ -72,11 +72,11 @@ func (d *Dir) ours(name string, open fs.FileInfo) error {
 	case !open.IsDir() && links(open) > 1:
 		return fmt.Errorf("%s has %d hard links: copy the file instead of linking it", name, links(open))
 	}
-	return private(filepath.Join(d.path, name), open)
+	return nil
 }
 
 // entries reads a directory of ours.
-func (d *Dir) entries(name string) ([]os.DirEntry, error) {
+func (d *place) entries(name string) ([]os.DirEntry, error) {
 	f, err := d.tree.Root.Open(name)
 	if err != nil {
 		return nil, err
@@ -103,21 +103,43 @@ func private(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// guardedParents refuses a path in which anybody on the system could put another directory in place of ours. A group
-// that may write there is let be: many systems give each user a group of their own.
+// guardedParents refuses a path in which anybody on the system could put another directory in place of ours.
 func guardedParents(path string) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
+	return eachAbove(path, sticky)
+}
+
+// eachAbove judges each directory above a path that no link leads to.
+func eachAbove(path string, judge func(dir string, info fs.FileInfo) error) error {
 	for dir := filepath.Dir(path); dir != path; path, dir = dir, filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err
 		}
-		if mode := info.Mode(); modesMeanSomething && mode&0o002 != 0 && mode&fs.ModeSticky == 0 {
-			return fmt.Errorf("everybody may rename what is in %s (mode %04o): chmod o-w %s", dir, mode.Perm(), dir)
+		if err := judge(dir, info); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sticky refuses a directory in which everybody may rename what is not theirs. A group that may write there is let be:
+// many systems give each user a group of their own.
+func sticky(dir string, info fs.FileInfo) error {
+	if mode := info.Mode(); modesMeanSomething && mode&0o002 != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Errorf("everybody may rename what is in %s (mode %04o): chmod o-w %s", dir, mode.Perm(), dir)
+	}
+	return nil
+}
+
+// Unchecked lists the checks of files that cannot be made on this system, empty on Unix. Whoever opens a Dir or reads a
+// Private file tells its operator, so that no check is taken for one that passed.
+func Unchecked() []string {
+	if modesMeanSomething {
+		return nil
+	}
+	return []string{"owner", "mode", "hard links", "directories above"}
 }

@@ -1,39 +1,87 @@
 package keystore
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-const pemType = "PRIVATE KEY"
+// The types of PEM elements in key files.
+const (
+	pemType      = "PRIVATE KEY"           // PKCS#8 (RFC 7468 §10)
+	pemEncrypted = "ENCRYPTED PRIVATE KEY" // RFC 7468 §11
+	pemPublic    = "PUBLIC KEY"            // RFC 7468 §13
+)
 
 // errKey is all that is said of what a key file holds: a parser's error may quote it.
 var errKey = errors.New("not a whole PKCS#8 private key of a kind that signs, with nothing after it")
 
-// parseKey reads exactly one PKCS#8 key in PEM (RFC 7468 §10). Its errors say what was found, never what it holds.
-func parseKey(data []byte) (crypto.Signer, error) {
-	block, rest := pem.Decode(data)
-	switch {
-	case block == nil:
-		return nil, errors.New("no PEM block: it is empty, cut off, or not PEM")
-	case block.Type != pemType:
-		return nil, fmt.Errorf("PEM block %.40q, want one %q (openssl pkcs8 -topk8 -nocrypt makes it)", block.Type, pemType)
-	case len(block.Headers) > 0:
-		return nil, errors.New("headers in the PEM block, which PKCS#8 has none of")
-	case len(bytes.TrimSpace(rest)) > 0:
-		return nil, fmt.Errorf("%d bytes follow the key", len(rest))
-	case bytes.Count(data, []byte("-----BEGIN ")) > 1 || !bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN ")):
-		// pem.Decode passes over what it cannot read.
-		return nil, errors.New("something stands before the key")
+// parseKey reads a key file that holds one key and nothing else: in the clear when passphrase is nil, else encrypted, with
+// its public half before it. Which of the two it must be is never left to the file: an encrypted key is not silently
+// replaced by one in the clear. Its errors say what was found, never what it holds.
+func parseKey(data []byte, passphrase func() ([]byte, error)) (crypto.Signer, error) {
+	elements, err := parsePEM(data)
+	if err != nil {
+		return nil, err
 	}
-	defer clear(block.Bytes)
-	return parsePKCS8(block.Bytes)
+	defer wipe(elements)
+	if e := elements[0]; strings.TrimSpace(e.Text) != "" {
+		return nil, fmt.Errorf("something stands before line %d: a key file holds the key alone", e.Line)
+	}
+	private, err := privateElement(elements, passphrase != nil)
+	if err != nil {
+		return nil, err
+	}
+	if passphrase == nil {
+		return parsePKCS8(private.Bytes)
+	}
+	if _, err := parseEncrypted(private.Bytes); err != nil {
+		return nil, err // before anybody is asked
+	}
+	secret, err := passphrase()
+	defer clear(secret)
+	if err != nil {
+		return nil, err
+	}
+	return openEncrypted(private.Bytes, elements[0].Bytes, secret)
+}
+
+func wipe(elements []Element) {
+	for _, e := range elements {
+		clear(e.Bytes)
+	}
+}
+
+// privateElement finds the one private key among a file's elements, or says what stands in its place.
+func privateElement(elements []Element, encrypted bool) (Element, error) {
+	want := []string{pemType}
+	if encrypted {
+		want = []string{pemPublic, pemEncrypted}
+	}
+	var types []string
+	for _, e := range elements {
+		types = append(types, e.Type)
+	}
+	first, n := elements[0], len(want)
+	switch {
+	case slices.Equal(types, want):
+		return elements[n-1], nil
+	case len(types) > n && slices.Equal(types[:n], want):
+		return Element{}, fmt.Errorf("%s follows the key: a key file holds one key alone", elements[n].place())
+	case !encrypted && slices.Contains(types, pemEncrypted):
+		return Element{}, fmt.Errorf("it holds an %q, and no passphrase is configured", pemEncrypted)
+	case encrypted && types[0] == pemType:
+		return Element{}, fmt.Errorf("%s is in the clear, and a passphrase is configured: encrypt it, or configure none", first.place())
+	case encrypted && types[0] == pemEncrypted:
+		return Element{}, fmt.Errorf("%s without a %q before it, by which a decrypted key is known: openssl pkey -pubout makes it", first.place(), pemPublic)
+	case encrypted && len(types) == 1 && types[0] == pemPublic:
+		return Element{}, fmt.Errorf("%s alone is half a pair: its %q is missing", first.place(), pemEncrypted)
+	}
+	return Element{}, fmt.Errorf("%s, want one %q (openssl pkcs8 -topk8 makes it)", first.place(), want[n-1])
 }
 
 // parsePKCS8 looks at the frame itself (RFC 5958 §2), since x509 lets data pass after the structure and within it.

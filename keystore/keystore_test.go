@@ -1,6 +1,7 @@
 package keystore_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/clusterca/clusterca/keystore"
@@ -8,24 +9,29 @@ import (
 	"github.com/clusterca/clusterca/keystore/storetest"
 )
 
-func openDir(t *testing.T) *keystore.Dir {
+func openDir(t *testing.T, c keystore.DirConfig) *keystore.Dir {
 	t.Helper()
-	d, err := keystore.OpenDir(t.TempDir() + "/dir")
+	d, err := c.Open(t.TempDir() + "/dir")
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.SetRounds(1000)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
 
-// A21, A54, B13: both keepers keep the promises of Keys.
+// A21, A22, A54, B13, B14, B103: all keepers keep the promises of Keys.
 func TestKeys(t *testing.T) {
 	algorithms := []keystore.Algorithm{keystore.P256, keystore.P384, keystore.Ed25519, keystore.RSA2048}
 	t.Run("Memory", func(t *testing.T) {
 		keytest.Run(t, func(*testing.T) keystore.Keys { return keystore.NewMemory() }, algorithms...)
 	})
 	t.Run("Dir", func(t *testing.T) {
-		keytest.Run(t, func(t *testing.T) keystore.Keys { return openDir(t) }, algorithms...)
+		keytest.Run(t, func(t *testing.T) keystore.Keys { return openDir(t, keystore.DirConfig{}) }, algorithms...)
+	})
+	t.Run("encrypted Dir", func(t *testing.T) {
+		encrypted := keystore.DirConfig{Passphrase: func(context.Context, string) ([]byte, error) { return []byte("horse"), nil }}
+		keytest.Run(t, func(t *testing.T) keystore.Keys { return openDir(t, encrypted) }, algorithms...)
 	})
 }
 
@@ -35,6 +41,6 @@ func TestStore(t *testing.T) {
 		storetest.Run(t, func(*testing.T) keystore.Store { return keystore.NewMemory() })
 	})
 	t.Run("Dir", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) keystore.Store { return openDir(t) })
+		storetest.Run(t, func(t *testing.T) keystore.Store { return openDir(t, keystore.DirConfig{}) })
 	})
 }

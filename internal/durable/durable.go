@@ -31,11 +31,35 @@ const Temp = "tmp"
 // Syncs counts the fsync calls so far.
 func (t *Tree) Syncs() uint64 { return t.syncs.Load() }
 
-// Write replaces the file name, whose directory must exist, with data under exactly the given mode. After an error the
-// file is the old one or the new one; the new one's durability is then open, and SyncDir settles it.
+// File is what a file becomes.
+type File struct {
+	Data  []byte
+	Mode  fs.FileMode
+	Owner *Owner // nil: whoever this process is
+}
+
+// Owner is a user and a group, by number.
+type Owner struct{ UID, GID int }
+
+// Write replaces the file name, whose directory must exist, with data under exactly the given mode: see Put.
 func (t *Tree) Write(name string, data []byte, mode fs.FileMode) error {
+	return t.Put(name, File{Data: data, Mode: mode})
+}
+
+// Put replaces the file name, whose directory must exist. After an error the file is the old one or the new one; the new
+// one's durability is then open, and SyncDir settles it.
+func (t *Tree) Put(name string, file File) error {
+	if err := t.Place(name, file); err != nil {
+		return err
+	}
+	// A crash here leaves either: the rename is atomic, and only its durability is open.
+	return t.SyncDir(path.Dir(name))
+}
+
+// Place is Put without the flush of the directory: what another call flushes there makes it durable too, content and name.
+func (t *Tree) Place(name string, file File) error {
 	temp := fmt.Sprintf("%s/%d-%d", Temp, os.Getpid(), t.temporary.Add(1))
-	err := t.fill(temp, data, mode)
+	err := t.fill(temp, file)
 	if err == nil {
 		// A crash here leaves the old file and a stray temporary one.
 		err = t.step("rename", func() error { return t.Root.Rename(temp, name) })
@@ -43,26 +67,36 @@ func (t *Tree) Write(name string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return errors.Join(err, t.discard(temp))
 	}
-	// A crash here leaves either: the rename is atomic, and only its durability is open.
+	return nil
+}
+
+// Move gives a file another name in the same directory, durably.
+func (t *Tree) Move(name, to string) error {
+	if err := t.step("rename", func() error { return t.Root.Rename(name, to) }); err != nil {
+		return err
+	}
 	return t.SyncDir(path.Dir(name))
 }
 
 // fill writes a new file and flushes it. O_EXCL: a name that somebody put there first is not written through. The mode
 // is set on the descriptor as well, so no umask has a say in it; before that it is stricter, never laxer.
-func (t *Tree) fill(name string, data []byte, mode fs.FileMode) error {
+func (t *Tree) fill(name string, file File) error {
 	var f *os.File
 	err := t.step("create", func() (err error) {
-		f, err = t.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		f, err = t.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, file.Mode&0o700)
 		return err
 	})
 	if f == nil {
 		return err
 	}
 	if err == nil {
-		err = t.step("write", func() error { _, err := f.Write(data); return err })
+		err = t.step("write", func() error { _, err := f.Write(file.Data); return err })
+	}
+	if err == nil && file.Owner != nil {
+		err = t.step("owner", func() error { return f.Chown(file.Owner.UID, file.Owner.GID) })
 	}
 	if err == nil {
-		err = t.step("mode", func() error { return f.Chmod(mode) })
+		err = t.step("mode", func() error { return f.Chmod(file.Mode) })
 	}
 	if err == nil {
 		err = t.step("flush", func() error { t.syncs.Add(1); return f.Sync() })
@@ -109,6 +143,11 @@ func (t *Tree) Remove(name string) error {
 		return err
 	}
 	return errors.Join(err, t.SyncDir(path.Dir(name)))
+}
+
+// Drop removes a file, and leaves it to a later flush of the directory to make that durable.
+func (t *Tree) Drop(name string) error {
+	return ignoreMissing(t.step("drop", func() error { return t.Root.Remove(name) }))
 }
 
 // SyncDir flushes a directory: what was created, renamed or removed in it stays so.

@@ -210,3 +210,51 @@ func TestStaysInside(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Place leaves the flush of the directory to another call, Move and Put make theirs.
+func TestFlushesOfTheDirectory(t *testing.T) {
+	tree := tree(t)
+	for _, test := range []struct {
+		name string
+		do   func() error
+		want uint64
+	}{
+		{"place", func() error { return tree.Place("a", File{Mode: 0o440}) }, 1},
+		{"put", func() error { return tree.Put("b", File{Mode: 0o440}) }, 2},
+		{"move", func() error { return tree.Move("a", "b") }, 1},
+		{"drop", func() error { return tree.Drop("b") }, 0},
+		{"drop what is not there", func() error { return tree.Drop("b") }, 0},
+	} {
+		before := tree.Syncs()
+		if err := test.do(); err != nil {
+			t.Fatal(err)
+		}
+		if n := tree.Syncs() - before; n != test.want {
+			t.Errorf("%s: %d fsync calls, want %d", test.name, n, test.want)
+		}
+	}
+}
+
+// A file is of its owner before others can read it, and others' never in between.
+func TestPutOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	tree := tree(t)
+	var order []string
+	tree.Fault = func(operation string, done bool) error {
+		if done {
+			order = append(order, operation)
+		}
+		return nil
+	}
+	if err := tree.Put("file", File{Mode: 0o440, Owner: &Owner{12345, 23456}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(order, ", "); got != "create, write, owner, mode, flush, rename, flush directory" {
+		t.Errorf("order: %s", got)
+	}
+	if info, err := tree.Root.Stat("file"); err != nil || info.Mode() != 0o440 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
