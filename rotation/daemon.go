@@ -310,8 +310,8 @@ func sameAsked(a, b map[fingerprint.Identity]fingerprint.Certificate) bool {
 	return true
 }
 
-// upkeep is what a settled state needs from time to time: a control member's next key is promoted, document signers get new certificates, and the state is issued again before it
-// goes stale. It returns nil when nothing is due.
+// upkeep is what a state needs from time to time: a control member's next key is promoted, document signers get new
+// certificates, and the state is issued again before it goes stale. It returns nil when nothing is due.
 func (c *Cluster) upkeep(ctx context.Context, v View) (*verify.Bundle, error) {
 	for _, m := range v.Members {
 		if m.Identity.Role != fingerprint.Control || m.Revoked != nil {
@@ -321,12 +321,11 @@ func (c *Cluster) upkeep(ctx context.Context, v View) (*verify.Bundle, error) {
 			return next, nil
 		}
 	}
-	if v.State.Phase != verify.Settled {
-		return nil, nil
-	}
 	now := time.Now()
-	if next, err := c.freshDocuments(ctx, v.State, now); err != nil || next != nil {
-		return next, err
+	if v.State.Phase == verify.Settled {
+		if next, err := c.freshDocuments(ctx, v.State, now); err != nil || next != nil {
+			return next, err
+		}
 	}
 	if issued, until := v.State.Issued, v.State.FreshUntil; now.After(issued.Add(until.Sub(issued) / 2)) {
 		return v.State.Clone(), nil

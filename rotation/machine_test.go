@@ -225,6 +225,22 @@ func TestStamp(t *testing.T) {
 	}
 }
 
+// A state that waits in the middle of a rollover is issued again in time too, so that it is not stale when whoever is
+// waited for comes back.
+func TestUpkeepInEachPhase(t *testing.T) {
+	for _, phase := range []verify.Phase{verify.Settled, verify.Trust, verify.Switch, verify.Drop} {
+		for age, want := range map[time.Duration]bool{time.Hour: false, stateFresh/2 + time.Hour: true} {
+			s := newHistory(t, "a").state.Clone()
+			s.Phase, s.Issued = phase, time.Now().Add(-age)
+			s.FreshUntil = s.Issued.Add(stateFresh)
+			next, err := new(Cluster).upkeep(t.Context(), View{State: s})
+			if err != nil || (next != nil) != want {
+				t.Errorf("%s, issued %s ago: %v, %v", phase, age, next != nil, err)
+			}
+		}
+	}
+}
+
 // While two roots are trusted a document signer has a certificate of each; after the drop, of the one that stays.
 func TestDroppedDocuments(t *testing.T) {
 	for _, test := range []struct {

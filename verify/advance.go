@@ -56,8 +56,8 @@ func PeekBundle(signed []byte) (*Bundle, error) {
 // document key alone can therefore add no root, and a stolen root alone cannot either. A document key may sign the state
 // that replaces it, for which the certificate that held has of it counts.
 //
-// A member that slept walks state by state. Dates on the way are compared with the step's own: the last bundle is
-// judged by the present when it is used. now only bounds how far ahead a step may have been issued.
+// A member that slept walks state by state. Dates on the way are compared with the step's own, since they are past; roots
+// are judged by the present in each handshake. now only bounds how far ahead a step may have been issued.
 func Advance(held *Bundle, signed []byte, now time.Time) (*Bundle, error) {
 	payload, keys, err := dsse.Open(signed, bundleType, documentKeys(held))
 	if err != nil {
