@@ -17,7 +17,6 @@ import (
 
 const (
 	recordKey     = "member"
-	registryKey   = "registry"
 	documentLabel = "document"
 )
 
@@ -99,36 +98,6 @@ func (d *disk) credentials(ctx context.Context) (live.Credentials, error) {
 		c.Registry = d.held.Registry
 	}
 	return c, nil
-}
-
-// registry is the one on disk, nil when there is none: what was removed stays removed across a restart without a CA
-// daemon.
-func (d *disk) registry(ctx context.Context) (*verify.SignedRegistry, error) {
-	r, err := d.store.Load(ctx, registryKey)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return verify.PeekRegistry(r.Value)
-}
-
-func (d *disk) saveRegistry(ctx context.Context, registry *verify.SignedRegistry) error {
-	var old keystore.Revision
-	if r, err := d.store.Load(ctx, registryKey); err == nil {
-		old = r.Revision
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	value, err := registry.Document(nil)
-	if err != nil {
-		return err
-	}
-	if _, err = d.store.Replace(ctx, registryKey, old, value); err == nil {
-		d.held = registry
-	}
-	return err
 }
 
 // nextKey returns the key that is to follow the one served, making it first when there is none. The label is durable

@@ -27,7 +27,7 @@ func Handler(d *rotation.Daemon) http.Handler {
 	}))
 	mux.HandleFunc("POST "+pathReport, authenticated(func(w http.ResponseWriter, r *http.Request, peer fingerprint.Identity) {
 		var body reportBody
-		if err := readJSON(r.Body, &body); err != nil {
+		if err := readJSON(r.Body, maxRequest, &body); err != nil {
 			writeError(w, http.StatusBadRequest, err)
 			return
 		}
@@ -36,7 +36,7 @@ func Handler(d *rotation.Daemon) http.Handler {
 	}))
 	mux.HandleFunc("POST "+pathRenew, authenticated(func(w http.ResponseWriter, r *http.Request, peer fingerprint.Identity) {
 		var body rotation.Renewal
-		if err := readJSON(r.Body, &body); err != nil {
+		if err := readJSON(r.Body, maxRequest, &body); err != nil {
 			writeError(w, http.StatusBadRequest, err)
 			return
 		}

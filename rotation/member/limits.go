@@ -4,7 +4,9 @@ import "time"
 
 // Bounds on what comes from outside, and the waits of one member.
 const (
-	maxBody     = 2 << 20          // bytes of one answer or request: 64 signed states, or a registry
+	maxRequest  = 2 << 20          // bytes of a member's request
+	maxAnswer   = 224 << 20        // bytes of a CA daemon's answer: 64 signed states, and a registry of a million in base64
+	maxParts    = 1024             // records that a registry takes on disk: a million entries take 520
 	maxAddress  = 64               // CA daemons that are tried
 	pollWait    = 50 * time.Second // under the minute after which many middleboxes drop a silent connection
 	callTimeout = 10 * time.Second

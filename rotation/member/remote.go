@@ -108,10 +108,10 @@ func (r *remote) once(ctx context.Context, method, url string, body, answer any)
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusOK {
-		return readJSON(response.Body, answer)
+		return readJSON(response.Body, maxAnswer, answer)
 	}
 	refused := new(wireError)
-	if err := readJSON(response.Body, refused); err != nil || refused.Message == "" {
+	if err := readJSON(response.Body, maxAnswer, refused); err != nil || refused.Message == "" {
 		return fmt.Errorf("HTTP status %s", response.Status)
 	}
 	switch refused.Code {

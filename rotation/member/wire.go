@@ -38,14 +38,14 @@ type wireError struct {
 
 func (e *wireError) Error() string { return "CA daemon: " + e.Message }
 
-// readJSON reads one bounded strict JSON value.
-func readJSON(r io.Reader, v any) error {
-	body, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+// readJSON reads one strict JSON value of at most so many bytes.
+func readJSON(r io.Reader, most int64, v any) error {
+	body, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
 		return err
 	}
-	if len(body) > maxBody {
-		return fmt.Errorf("more than %d bytes", maxBody)
+	if int64(len(body)) > most {
+		return fmt.Errorf("more than %d bytes", most)
 	}
 	return dsse.Decode(body, v)
 }
