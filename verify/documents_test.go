@@ -195,6 +195,42 @@ func TestDocumentSigners(t *testing.T) {
 	}
 }
 
+// DESIGN §5: a clock that is set back does not let a document signer sign whose certificate has ended, and a document from
+// further ahead than clocks may differ is refused, not obeyed.
+func TestFreshness(t *testing.T) {
+	w := newWorld(t, 1)
+	settled := w.bundle(1)
+	end := w.now.Add(-time.Hour)
+	ended := settled.Clone()
+	ended.Control[0].Documents[0] = w.forgedDocument(settled, w, end)
+	ended.Issued = end.Add(-30 * time.Minute)
+	held := w.parsed(ended)
+	r, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := end.Add(-10 * time.Minute) // what the clock says after it was set back
+	doc := w.registryDocument(held, r, verify.Digest{}, back, w.document)
+	have, err := verify.OpenRegistry(held, nil, doc, back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := *have
+	later.Issued = end.Add(time.Minute)
+	if _, err := verify.OpenRegistry(held, &later, doc, back); !errors.Is(err, verify.ErrSigner) {
+		t.Errorf("by a clock that was set back: %v", err)
+	}
+	if have.Stale(have.FreshUntil) || !have.Stale(have.FreshUntil.Add(1)) {
+		t.Error("it is not stale after fresh-until, or before")
+	}
+	for ahead, want := range map[time.Duration]error{verify.MaxSkew: nil, verify.MaxSkew + time.Second: verify.ErrFromFuture} {
+		future := w.registryDocument(settled, r, verify.Digest{}, w.now.Add(ahead), w.document)
+		if _, err := verify.OpenRegistry(settled, nil, future, w.now); !errors.Is(err, want) {
+			t.Errorf("%s ahead: %v, want %v", ahead, err, want)
+		}
+	}
+}
+
 // FuzzRegistryDifference: whatever bytes come after a good head, what is opened is what was signed.
 func FuzzRegistryDifference(f *testing.F) {
 	w := newWorld(f, 1)

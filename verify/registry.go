@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
@@ -118,18 +119,19 @@ func openRegistry(held *Bundle, have *SignedRegistry, doc []byte, now time.Time)
 	if err != nil {
 		return nil, err
 	}
-	h, err := openHead(held, signed, now)
+	if have == nil {
+		have = new(SignedRegistry)
+	}
+	h, err := openHead(held, signed, now, latest(now, held.Issued, have.Issued))
 	if err != nil {
 		return nil, err
 	}
-	var since *fingerprint.Registry
-	if have != nil {
+	if have.Registry != nil {
 		if err := h.follows(have); err != nil {
 			return nil, err
 		}
-		since = have.Registry
 	}
-	return h.with(signed, since, text)
+	return h.with(signed, have.Registry, text)
 }
 
 // parts are the head and the text of a document.
@@ -144,8 +146,14 @@ func parts(doc []byte) (signed, text []byte, err error) {
 	return bytes.Clone(signed), text, nil
 }
 
-// openHead reads a head that the right signer signed.
-func openHead(held *Bundle, signed []byte, now time.Time) (*head, error) {
+// latest is the time by which certificates are judged: a clock that was set back does not bring back who has ended. It
+// is not the time by which a document is from the future: one wrong CA clock would pull all others along.
+func latest(now time.Time, accepted ...time.Time) time.Time {
+	return slices.MaxFunc(append(accepted, now), time.Time.Compare)
+}
+
+// openHead reads a head that the right signer signed, one whose certificate is good at a time that may be later than now.
+func openHead(held *Bundle, signed []byte, now, at time.Time) (*head, error) {
 	payload, keys, err := dsse.Open(signed, registryType, documentKeys(held))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSigner, err)
@@ -157,7 +165,7 @@ func openHead(held *Bundle, signed []byte, now time.Time) (*head, error) {
 	return h, firstError(
 		func() error { return h.fits(held) },
 		func() error { return notAhead(h.Issued, now) },
-		func() error { return signerHolds(held, held, keys, now) },
+		func() error { return signerHolds(held, held, keys, at) },
 	)
 }
 

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"strings"
 
 	"github.com/clusterca/clusterca/fingerprint"
 	"github.com/clusterca/clusterca/keystore"
@@ -19,8 +17,6 @@ import (
 
 const (
 	recordKey     = "member"
-	registryKey   = "registry"
-	partsKey      = "registry-parts"
 	documentLabel = "document"
 )
 
@@ -102,99 +98,6 @@ func (d *disk) credentials(ctx context.Context) (live.Credentials, error) {
 		c.Registry = d.held.Registry
 	}
 	return c, nil
-}
-
-// registryParts names the signed registry on disk: what was removed stays removed across a restart without a CA daemon.
-// It stands in parts, since a store's records are small; they are durable before this names them.
-type registryParts struct {
-	Digest verify.Digest `json:"digest"` // of all parts together
-	Count  int           `json:"count"`
-}
-
-func (p registryParts) prefix() string {
-	return fmt.Sprintf("%s/%s/", partsKey, p.Digest.String()[:32])
-}
-
-func (p registryParts) part(n int) string { return fmt.Sprintf("%s%04d", p.prefix(), n) }
-
-func (d *disk) registryParts(ctx context.Context) (p registryParts, revision keystore.Revision, err error) {
-	r, err := d.store.Load(ctx, registryKey)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, 0, nil
-	}
-	if err != nil {
-		return p, 0, err
-	}
-	if err := json.Unmarshal(r.Value, &p); err != nil {
-		return p, 0, fmt.Errorf("record %q: %w", registryKey, err)
-	}
-	return p, r.Revision, nil
-}
-
-// registry is the one on disk; nil when there is none.
-func (d *disk) registry(ctx context.Context) (*verify.SignedRegistry, error) {
-	p, revision, err := d.registryParts(ctx)
-	if err != nil || revision == 0 {
-		return nil, err
-	}
-	var document []byte
-	for n := range p.Count {
-		r, err := d.store.Load(ctx, p.part(n))
-		if err != nil {
-			return nil, err
-		}
-		document = append(document, r.Value...)
-	}
-	if verify.DigestOf(document) != p.Digest {
-		return nil, errors.New("its parts do not belong together")
-	}
-	return verify.PeekRegistry(document)
-}
-
-func (d *disk) saveRegistry(ctx context.Context, registry *verify.SignedRegistry) error {
-	_, revision, err := d.registryParts(ctx)
-	if err != nil {
-		return err
-	}
-	document, err := registry.Document(nil)
-	if err != nil {
-		return err
-	}
-	p := registryParts{Digest: verify.DigestOf(document)}
-	for part := range slices.Chunk(document, registryPart) {
-		// Parts are named by what they are parts of: one that is there already is the same.
-		_, err := d.store.Replace(ctx, p.part(p.Count), 0, part)
-		if err != nil && !errors.Is(err, keystore.ErrConflict) {
-			return err
-		}
-		p.Count++
-	}
-	value, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	if _, err := d.store.Replace(ctx, registryKey, revision, value); err != nil {
-		return err
-	}
-	d.held = registry
-	return d.dropParts(ctx, p)
-}
-
-// dropParts removes the parts of other registries.
-func (d *disk) dropParts(ctx context.Context, keep registryParts) error {
-	records, _, err := d.store.List(ctx, partsKey+"/")
-	if err != nil {
-		return err
-	}
-	for _, r := range records {
-		if strings.HasPrefix(r.Key, keep.prefix()) {
-			continue
-		}
-		if err := d.store.Remove(ctx, r.Key, r.Revision); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // nextKey returns the key that is to follow the one served, making it first when there is none. The label is durable
