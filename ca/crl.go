@@ -26,8 +26,9 @@ var ErrCRL = errors.New("certificate revocation list refused")
 var reasons = []int{0, 1, 2, 3, 4, 5, 6, 9, 10}
 
 // CRL signs the list of the authority's certificates that are taken back: version 2, with the authority's key identifier
-// and a number. It is parsed again and compared with what was asked for before it is released. The error wraps ErrCRL
-// or ErrLifetime when the request is not allowed. Safe for concurrent use when the signer is.
+// and a number, begun Backdate before now since clocks differ. It is parsed again and compared with what was asked for
+// before it is released. The error wraps ErrCRL or ErrLifetime when the request is not allowed. Safe for concurrent use
+// when the signer is.
 func (a *Authority) CRL(r CRLRequest) (*x509.RevocationList, error) {
 	list, err := a.crl(r)
 	if err != nil {
@@ -128,5 +129,6 @@ func (a *Authority) sameList(list, want *x509.RevocationList) error {
 }
 
 func sameEntry(e, want x509.RevocationListEntry) bool {
-	return e.SerialNumber.Cmp(want.SerialNumber) == 0 && e.ReasonCode == want.ReasonCode && e.RevocationTime.Equal(want.RevocationTime.Truncate(time.Second))
+	return e.SerialNumber.Cmp(want.SerialNumber) == 0 && e.ReasonCode == want.ReasonCode &&
+		e.RevocationTime.Equal(want.RevocationTime.Truncate(time.Second))
 }

@@ -13,7 +13,7 @@ import (
 
 // ChainOptions says what a certificate chain must be good for, for callers outside a cluster.
 type ChainOptions struct {
-	Roots            *x509.CertPool         // who is trusted; nil: nobody
+	Roots            *x509.CertPool         // who is trusted; nil: nobody, not even whom the system trusts
 	Host             string                 // a DNS name or IP address that the leaf must cover; empty: none is asked for
 	Usages           []x509.ExtKeyUsage     // empty: serverAuth; every link must allow one of them
 	MaxIntermediates int                    // 0: 8; below 0: none. A CA that is issued by itself does not count
@@ -51,26 +51,27 @@ func Chain(presented []*x509.Certificate, o ChainOptions, now time.Time) (*Valid
 // chainJudgement is one look at one chain.
 type chainJudgement struct {
 	ChainOptions
-	leaf *x509.Certificate
-	rest []*x509.Certificate // presented after the leaf, less what is not worth trying
-	now  time.Time
-	put  *Refusal // why the first of those was put aside
+	leaf      *x509.Certificate
+	presented []*x509.Certificate // the leaf first
+	worthy    []*x509.Certificate // of those after the leaf
+	aside     *Refusal            // why the first of the others was put aside
+	now       time.Time
 }
 
 func (j *chainJudgement) judge(presented []*x509.Certificate) (*Validated, *Refusal) {
 	if refusal := j.bounds(presented); refusal != nil {
 		return nil, refusal
 	}
-	j.leaf = presented[0]
+	j.leaf, j.presented = presented[0], presented
 	if refusal := j.ofLeaf(); refusal != nil {
 		return nil, refusal
 	}
 	for i, c := range presented[1:] {
 		// Checking a signature by a key of 100,000 bits takes seconds: such a key is not tried.
 		if refusal := weakKey(c, presentedName(i+1)); refusal == nil {
-			j.rest = append(j.rest, c)
-		} else if j.put == nil {
-			j.put = refusal
+			j.worthy = append(j.worthy, c)
+		} else if j.aside == nil {
+			j.aside = refusal
 		}
 	}
 	chains, err := j.build()
@@ -126,7 +127,8 @@ func (j *chainJudgement) bounds(presented []*x509.Certificate) *Refusal {
 		which := presentedName(i)
 		switch {
 		case c == nil || len(c.Raw) == 0:
-			return &Refusal{Reason: malformed(i), Certificate: which, Field: "encoding", Detail: "it was not parsed", Remedy: "parse it with x509.ParseCertificate"}
+			return &Refusal{Reason: malformed(i), Certificate: which, Field: "encoding",
+				Detail: "it was not parsed", Remedy: "parse it with x509.ParseCertificate"}
 		case len(c.Raw) > maxForeign:
 			return tooBig(which, len(c.Raw), maxForeign)
 		}
@@ -151,7 +153,8 @@ func constraintWork(named, constraining []*x509.Certificate) *Refusal {
 		names += len(c.DNSNames) + len(c.EmailAddresses) + len(c.IPAddresses) + len(c.URIs)
 	}
 	for _, c := range constraining {
-		constraints += len(c.PermittedDNSDomains) + len(c.ExcludedDNSDomains) + len(c.PermittedEmailAddresses) + len(c.ExcludedEmailAddresses) +
+		constraints += len(c.PermittedDNSDomains) + len(c.ExcludedDNSDomains) +
+			len(c.PermittedEmailAddresses) + len(c.ExcludedEmailAddresses) +
 			len(c.PermittedIPRanges) + len(c.ExcludedIPRanges) + len(c.PermittedURIDomains) + len(c.ExcludedURIDomains)
 	}
 	if names*constraints <= maxConstraintWork {
@@ -187,7 +190,8 @@ func malformed(i int) Reason {
 
 func weakKey(c *x509.Certificate, which string) *Refusal {
 	if _, err := keystore.AlgorithmOf(c.PublicKey); err != nil {
-		return &Refusal{Reason: WeakKey, Certificate: which, Field: "public key", Detail: err.Error(), Remedy: "replace the key and its certificate"}
+		return &Refusal{Reason: WeakKey, Certificate: which, Field: "public key", Detail: err.Error(),
+			Remedy: "replace the key and its certificate"}
 	}
 	return nil
 }
@@ -207,7 +211,8 @@ func (j *chainJudgement) ofLeaf() *Refusal {
 		return nil
 	}
 	if err := j.leaf.VerifyHostname(j.Host); err != nil {
-		return &Refusal{Reason: WrongHost, Certificate: "leaf", Field: "SAN", Detail: clip(err.Error()), Remedy: "dial a name that the certificate covers"}
+		return &Refusal{Reason: WrongHost, Certificate: "leaf", Field: "SAN", Detail: clip(err.Error()),
+			Remedy: "dial a name that the certificate covers"}
 	}
 	return nil
 }
@@ -216,11 +221,13 @@ func (j *chainJudgement) ofLeaf() *Refusal {
 func datesAt(c *x509.Certificate, which string, now time.Time) *Refusal {
 	if now.Before(c.NotBefore) {
 		return &Refusal{Reason: NotYetValid, Certificate: which, Field: "not before",
-			Detail: fmt.Sprintf("it begins %s, now is %s", c.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339)), Remedy: "set the clocks of both machines"}
+			Detail: fmt.Sprintf("it begins %s, now is %s", c.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339)),
+			Remedy: "set the clocks of both machines"}
 	}
 	if now.After(c.NotAfter) {
 		return &Refusal{Reason: Expired, Certificate: which, Field: "not after",
-			Detail: fmt.Sprintf("it ended %s, now is %s", c.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339)), Remedy: "renew it"}
+			Detail: fmt.Sprintf("it ended %s, now is %s", c.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339)),
+			Remedy: "renew it"}
 	}
 	return nil
 }
@@ -231,7 +238,7 @@ func (j *chainJudgement) build() ([][]*x509.Certificate, error) {
 	if roots == nil {
 		roots = x509.NewCertPool() // in x509, nil means everybody whom the system trusts
 	}
-	for _, c := range j.rest {
+	for _, c := range j.worthy {
 		intermediates.AddCert(c)
 	}
 	return j.leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: j.now, KeyUsages: j.Usages})
@@ -240,7 +247,8 @@ func (j *chainJudgement) build() ([][]*x509.Certificate, error) {
 // noChain says why there is no way to a trusted root.
 func (j *chainJudgement) noChain(err error) *Refusal {
 	r := &Refusal{Reason: UnknownIssuer, Certificate: "leaf", Field: "issuer",
-		Detail: fmt.Sprintf("%s leads to no trusted root (%s)", nameOf(j.leaf.Issuer, j.leaf.RawIssuer), clip(err.Error())), Remedy: "present the intermediates, or trust the root"}
+		Detail: fmt.Sprintf("%s leads to no trusted root (%s)", nameOf(j.leaf.Issuer, j.leaf.RawIssuer), clip(err.Error())),
+		Remedy: "present the intermediates, or trust the root"}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return j.invalid(invalid, r)
 	}
@@ -252,8 +260,8 @@ func (j *chainJudgement) noChain(err error) *Refusal {
 		r.Detail, r.Remedy = err.Error(), "present what leads to the root only"
 		return r
 	}
-	if j.put != nil {
-		return j.put
+	if j.aside != nil {
+		return j.aside
 	}
 	return r
 }
@@ -262,7 +270,7 @@ func (j *chainJudgement) noChain(err error) *Refusal {
 func (j *chainJudgement) unhandled() *Refusal {
 	r := &Refusal{Reason: MalformedIssuer, Certificate: "root", Field: "critical extension", Detail: "it must be understood, and is not",
 		Remedy: "issue the certificate without it"}
-	for i, c := range append([]*x509.Certificate{j.leaf}, j.rest...) {
+	for i, c := range j.presented {
 		if ids := c.UnhandledCriticalExtensions; len(ids) > 0 {
 			r.Reason, r.Certificate, r.Field = malformed(i), presentedName(i), "critical extension "+clip(ids[0].String())
 			break
@@ -356,10 +364,14 @@ func (j *chainJudgement) ofIssuer(c, issued *x509.Certificate, i int, root bool)
 		return refusal
 	}
 	if len(issued.AuthorityKeyId) > 0 && !slices.Equal(issued.AuthorityKeyId, c.SubjectKeyId) {
-		return &Refusal{Reason: UnknownIssuer, Certificate: which, Field: "subject key identifier",
-			Detail: "it is not the authority key identifier of what it issued", Remedy: "issue the certificate again"}
+		return otherKeyID(which)
 	}
 	return nil
+}
+
+func otherKeyID(which string) *Refusal {
+	return &Refusal{Reason: UnknownIssuer, Certificate: which, Field: "subject key identifier",
+		Detail: "it is not the authority key identifier of what it issued", Remedy: "issue the certificate again"}
 }
 
 // ofForm asks whether a certificate is formed as its place in a chain wants.
@@ -370,13 +382,15 @@ func (j *chainJudgement) ofForm(c *x509.Certificate, i int, root bool) *Refusal 
 		found = profileFlaw(c, place, j.PublicWeb)
 	}
 	if found != nil {
-		return &Refusal{Reason: malformed(i), Certificate: linkName(i), Field: found.field, Detail: found.detail, Remedy: "issue the certificate again, as RFC 5280 has it"}
+		return &Refusal{Reason: malformed(i), Certificate: linkName(i), Field: found.field, Detail: found.detail,
+			Remedy: "issue the certificate again, as RFC 5280 has it"}
 	}
 	if !j.PublicWeb || !j.servers() {
 		return nil
 	}
 	if found = webFlaw(c, place); found != nil {
-		return &Refusal{Reason: NotPublicWeb, Certificate: linkName(i), Field: found.field, Detail: found.detail, Remedy: "issue the certificate again, or do not ask for the rules of the public web"}
+		return &Refusal{Reason: NotPublicWeb, Certificate: linkName(i), Field: found.field, Detail: found.detail,
+			Remedy: "issue the certificate again, or do not ask for the rules of the public web"}
 	}
 	return nil
 }

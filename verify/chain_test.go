@@ -404,6 +404,11 @@ func TestChainOptions(t *testing.T) {
 			t.Errorf("%s: %+v", row.name, v)
 		}
 	}
+	o := m.options()
+	o.Usages = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
+	if _, err := verify.Chain(m.presented(), o, f.now); reason(err) != verify.WrongUsage || !strings.Contains(err.Error(), `refused certificate of "CN=a.example": wrong-usage`) {
+		t.Errorf("code: %v", err)
+	}
 	if _, err := verify.Chain(m.presented(), m.options(), time.Time{}); reason(err) != verify.NotYetValid {
 		t.Errorf("no time: %v", err)
 	}

@@ -149,15 +149,11 @@ func (j *judgement) dates() *Refusal {
 }
 
 func (j *judgement) datesOf(c *x509.Certificate, which string) *Refusal {
-	if j.now.Before(c.NotBefore) {
-		return &Refusal{Reason: NotYetValid, Certificate: which, Field: "not before",
-			Detail: fmt.Sprintf("it begins %s, now is %s", c.NotBefore.Format(time.RFC3339), j.now.UTC().Format(time.RFC3339)),
-			Remedy: "set the clocks of both machines"}
-	}
-	if j.now.After(c.NotAfter) {
-		return &Refusal{Reason: Expired, Certificate: which, Field: "not after",
-			Detail: fmt.Sprintf("it ended %s, now is %s", c.NotAfter.Format(time.RFC3339), j.now.UTC().Format(time.RFC3339)),
-			Remedy: "let the member reach a CA daemon and renew"}
+	if refusal := datesAt(c, which, j.now); refusal != nil {
+		if refusal.Reason == Expired {
+			refusal.Remedy = "let the member reach a CA daemon and renew"
+		}
+		return refusal
 	}
 	if j.found.peer.NotAfter.IsZero() || c.NotAfter.Before(j.found.peer.NotAfter) {
 		j.found.peer.NotAfter = c.NotAfter
@@ -246,8 +242,7 @@ func (j *judgement) accept(chain []*x509.Certificate) *Refusal {
 		which := fmt.Sprintf("issuer %d", i+1)
 		// chain[i] is the one that c issued.
 		if !bytes.Equal(chain[i].AuthorityKeyId, c.SubjectKeyId) {
-			return &Refusal{Reason: UnknownIssuer, Certificate: which, Field: "subject key identifier",
-				Detail: "it is not the authority key identifier of what it issued", Remedy: "issue the certificate again"}
+			return otherKeyID(which)
 		}
 		if _, err := keystore.AlgorithmOf(c.PublicKey); err != nil {
 			return &Refusal{Reason: WeakKey, Certificate: which, Field: "public key", Detail: err.Error(), Remedy: "replace that CA by a rollover"}

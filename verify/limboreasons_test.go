@@ -5,10 +5,12 @@ const (
 	aWebRule   = "a rule of the public web, which was not asked for"
 	bothWays   = "two cases of the suite want opposite answers; the option chooses"
 	commonName = "the web's rules want the common name among the alternative names (webpki::cn cases), and here it is not"
-	suffixes   = "telling a public suffix takes a list of them, which is out of date when it is compiled in"
 	selfIssue  = "x509 counts and constrains self-issued CAs as others; errs on the safe side"
 	otherNames = "x509 applies no constraints on directory and other names, and refuses a CA that has them critical; errs on the safe side"
 )
+
+// With the option the three cases of wildcards over public suffixes are answered as the suite wants, two of them for
+// their common names: suffixes are not known, since a list of them is out of date once it is compiled in.
 
 // limboReasons says for either value of the option which cases we answer otherwise, and why.
 var limboReasons = map[bool]map[string]string{

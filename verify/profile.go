@@ -18,7 +18,9 @@ var (
 	authorityKeyID   = asn1.ObjectIdentifier{2, 5, 29, 35}
 	extendedKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
 
-	understood = []asn1.ObjectIdentifier{subjectKeyID, keyUsage, subjectAltName, basicConstraints, nameConstraints, authorityKeyID, extendedKeyUsage}
+	understood = []asn1.ObjectIdentifier{
+		subjectKeyID, keyUsage, subjectAltName, basicConstraints, nameConstraints, authorityKeyID, extendedKeyUsage,
+	}
 )
 
 // place is where in a chain a certificate stands.
@@ -50,32 +52,38 @@ type rule struct {
 // x509 obeys the extension in any case: that policy constraints and an intermediate's basic constraints are critical.
 var profile = []rule{
 	// A root that is known by its key may be called by any number: that of a root in every browser is zero.
-	{"serial number", "it is zero or over 20 octets (RFC 5280 §4.1.2.2)", func(c *x509.Certificate, at place) bool {
-		return at != atRoot && c.SerialNumber.Sign() <= 0 || c.SerialNumber.BitLen() > maxSerialBits
-	}},
-	{"issuer", "it is empty (RFC 5280 §4.1.2.4)", func(c *x509.Certificate, _ place) bool { return emptyName(c.RawIssuer) }},
+	{"serial number", "it is zero or over 20 octets (RFC 5280 §4.1.2.2)",
+		func(c *x509.Certificate, at place) bool {
+			return at != atRoot && c.SerialNumber.Sign() <= 0 || c.SerialNumber.BitLen() > maxSerialBits
+		}},
+	{"issuer", "it is empty (RFC 5280 §4.1.2.4)",
+		func(c *x509.Certificate, _ place) bool { return emptyName(c.RawIssuer) }},
 	{"subject", "a CA must have one (RFC 5280 §4.1.2.6)", func(c *x509.Certificate, at place) bool {
 		return (at != atLeaf || c.IsCA) && emptyName(c.RawSubject)
 	}},
-	{"subject alternative name", "it must be critical where the subject is empty (RFC 5280 §4.2.1.6)", func(c *x509.Certificate, _ place) bool {
-		e := extensionOf(c, subjectAltName)
-		return e != nil && !e.Critical && emptyName(c.RawSubject)
-	}},
-	{"subject alternative name", "a DNS name has a label that no host name has (RFC 5280 §4.2.1.6)", func(c *x509.Certificate, _ place) bool {
-		return strings.Contains(strings.Join(c.DNSNames, " "), "_")
-	}},
+	{"subject alternative name", "it must be critical where the subject is empty (RFC 5280 §4.2.1.6)",
+		func(c *x509.Certificate, _ place) bool {
+			e := extensionOf(c, subjectAltName)
+			return e != nil && !e.Critical && emptyName(c.RawSubject)
+		}},
+	{"subject alternative name", "a DNS name has an underscore, which no host name has (RFC 5280 §4.2.1.6)",
+		func(c *x509.Certificate, _ place) bool {
+			return strings.Contains(strings.Join(c.DNSNames, " "), "_")
+		}},
 	{"authority key identifier", "it is missing (RFC 5280 §4.2.1.1)", func(c *x509.Certificate, at place) bool {
 		return len(c.AuthorityKeyId) == 0 && !(at == atRoot && selfIssued(c)) && !selfSigned(c)
 	}},
-	{"authority key identifier", "it is not the subject key identifier of a self-signed certificate (RFC 5280 §4.2.1.1)", func(c *x509.Certificate, at place) bool {
-		return at == atRoot && selfIssued(c) && len(c.AuthorityKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId)
-	}},
+	{"authority key identifier", "it is not the subject key identifier of a self-signed certificate (RFC 5280 §4.2.1.1)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atRoot && selfIssued(c) && len(c.AuthorityKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId)
+		}},
 	{"subject key identifier", "a CA must have one (RFC 5280 §4.2.1.2)", func(c *x509.Certificate, at place) bool {
 		return at != atLeaf && len(c.SubjectKeyId) == 0
 	}},
-	{"basic constraints", "a root's must be critical (RFC 5280 §4.2.1.9)", func(c *x509.Certificate, at place) bool {
-		return at == atRoot && !critical(c, basicConstraints)
-	}},
+	{"basic constraints", "a root's must be critical (RFC 5280 §4.2.1.9)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atRoot && !critical(c, basicConstraints)
+		}},
 	{"key usage", "a CA's must have keyCertSign (RFC 5280 §4.2.1.3)", func(c *x509.Certificate, at place) bool {
 		return c.IsCA && extensionOf(c, keyUsage) != nil && c.KeyUsage&x509.KeyUsageCertSign == 0
 	}},
@@ -88,16 +96,18 @@ var profile = []rule{
 	{"name constraints", "they are for CAs (RFC 5280 §4.2.1.10)", func(c *x509.Certificate, _ place) bool {
 		return !c.IsCA && extensionOf(c, nameConstraints) != nil
 	}},
-	{"name constraints", "a DNS constraint begins with a dot (RFC 5280 §4.2.1.10)", func(c *x509.Certificate, _ place) bool {
-		return leadingDot(c.PermittedDNSDomains) || leadingDot(c.ExcludedDNSDomains)
-	}},
+	{"name constraints", "a DNS constraint begins with a dot (RFC 5280 §4.2.1.10)",
+		func(c *x509.Certificate, _ place) bool {
+			return leadingDot(c.PermittedDNSDomains) || leadingDot(c.ExcludedDNSDomains)
+		}},
 }
 
 // criticalConstraints is the rule in which the two profiles differ: the public web allows what RFC 5280 forbids.
-var criticalConstraints = rule{"name constraints", "they must be critical (RFC 5280 §4.2.1.10); the public web's rules allow others", func(c *x509.Certificate, _ place) bool {
-	e := extensionOf(c, nameConstraints)
-	return e != nil && !e.Critical
-}}
+var criticalConstraints = rule{"name constraints", "they must be critical (RFC 5280 §4.2.1.10); the public web's rules allow others",
+	func(c *x509.Certificate, _ place) bool {
+		e := extensionOf(c, nameConstraints)
+		return e != nil && !e.Critical
+	}}
 
 // profileFlaw is the first rule that a certificate breaks.
 func profileFlaw(c *x509.Certificate, at place, web bool) *flaw {

@@ -11,25 +11,32 @@ import (
 // web is what the CA/Browser Forum's baseline requirements (BR) want of a server's chain beyond RFC 5280, as far as a
 // verifier without a list of public suffixes can tell.
 var web = []rule{
-	{"basic constraints", "a server's certificate is no CA's (BR §7.1.2.7.8)", func(c *x509.Certificate, at place) bool {
-		return at == atLeaf && c.IsCA
-	}},
-	{"extended key usage", "a server's has serverAuth, is not critical and not open to any use (BR §7.1.2.7.10)", func(c *x509.Certificate, at place) bool {
-		return at == atLeaf && (!slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) || critical(c, extendedKeyUsage))
-	}},
+	{"basic constraints", "a server's certificate is no CA's (BR §7.1.2.7.8)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atLeaf && c.IsCA
+		}},
+	{"extended key usage", "a server's has serverAuth, is not critical and not open to any use (BR §7.1.2.7.10)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atLeaf && (!slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) ||
+				slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) || critical(c, extendedKeyUsage))
+		}},
 	{"extended key usage", "a root has none (BR §7.1.2.1.2)", func(c *x509.Certificate, at place) bool {
 		return at == atRoot && extensionOf(c, extendedKeyUsage) != nil
 	}},
-	{"authority key identifier", "it has a key identifier and nothing else (BR §7.1.2.11.1)", func(c *x509.Certificate, _ place) bool { return !keyIDAlone(c) }},
-	{"subject alternative name", "it is critical only where the subject is empty (BR §7.1.2.7.12)", func(c *x509.Certificate, at place) bool {
-		return at == atLeaf && critical(c, subjectAltName) && !emptyName(c.RawSubject)
-	}},
-	{"subject alternative name", "a DNS name is no host name, or its wildcard is not the whole leftmost label (BR §7.1.2.7.12)", func(c *x509.Certificate, at place) bool {
-		return at == atLeaf && slices.ContainsFunc(c.DNSNames, func(s string) bool { return !webName(s) })
-	}},
-	{"common name", "it must be one of the alternative names, letter by letter (BR §7.1.4.3)", func(c *x509.Certificate, at place) bool {
-		return at == atLeaf && c.Subject.CommonName != "" && !namedAlso(c)
-	}},
+	{"authority key identifier", "it has a key identifier and nothing else (BR §7.1.2.11.1)",
+		func(c *x509.Certificate, _ place) bool { return !keyIDAlone(c) }},
+	{"subject alternative name", "it is critical only where the subject is empty (BR §7.1.2.7.12)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atLeaf && critical(c, subjectAltName) && !emptyName(c.RawSubject)
+		}},
+	{"subject alternative name", "a DNS name is no host name, or its wildcard is not the whole leftmost label (BR §7.1.2.7.12)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atLeaf && slices.ContainsFunc(c.DNSNames, func(s string) bool { return !webName(s) })
+		}},
+	{"common name", "it must be one of the alternative names, letter by letter (BR §7.1.4.3)",
+		func(c *x509.Certificate, at place) bool {
+			return at == atLeaf && c.Subject.CommonName != "" && !namedAlso(c)
+		}},
 }
 
 func webFlaw(c *x509.Certificate, at place) *flaw {

@@ -29,7 +29,8 @@ func (j *chainJudgement) revoked(c, issuer *x509.Certificate, which string) (unt
 	crl, r := j.newest(c, issuer)
 	if crl == nil {
 		if r == nil {
-			r = &Refusal{Reason: NoCRL, Detail: fmt.Sprintf("there is none of %s", nameOf(issuer.Subject, issuer.RawSubject)), Remedy: "give the issuer's CRL, or accept unchecked certificates"}
+			r = &Refusal{Reason: NoCRL, Detail: fmt.Sprintf("there is none of %s", nameOf(issuer.Subject, issuer.RawSubject)),
+				Remedy: "give the issuer's CRL, or accept unchecked certificates"}
 		}
 		r.Certificate, r.Field = which, "CRL"
 		return time.Time{}, r
@@ -43,7 +44,8 @@ func (j *chainJudgement) revoked(c, issuer *x509.Certificate, which string) (unt
 	}
 	if j.now.After(crl.NextUpdate) {
 		return time.Time{}, &Refusal{Reason: StaleCRL, Certificate: which, Field: "CRL",
-			Detail: fmt.Sprintf("CRL %v of %s ended %s", crl.Number, nameOf(issuer.Subject, issuer.RawSubject), crl.NextUpdate.UTC().Format(time.RFC3339)), Remedy: "get the issuer's newer CRL"}
+			Detail: fmt.Sprintf("CRL %v of %s ended %s", crl.Number, nameOf(issuer.Subject, issuer.RawSubject), crl.NextUpdate.UTC().Format(time.RFC3339)),
+			Remedy: "get the issuer's newer CRL"}
 	}
 	return crl.NextUpdate, nil
 }
