@@ -53,6 +53,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		story = naive
 	}
 	result, err := story(ctx, o, show)
+	if ctx.Err() != nil {
+		err = errors.New("stopped before its end; its processes and its directory are gone")
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "livecluster:", err)
 		return 1
