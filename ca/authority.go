@@ -15,6 +15,7 @@ type Authority struct {
 	certificate *x509.Certificate
 	signer      crypto.Signer
 	key         publicKey
+	cluster     fingerprint.ClusterID
 }
 
 // RootRequest says what a root is called and how long it lives.
@@ -72,7 +73,7 @@ func createRoot(signer crypto.Signer, r RootRequest) (*Authority, error) {
 // authorityDraft is what all CA certificates have in common. The URI constraint is a second line only: verifiers compare
 // the whole identity.
 func authorityDraft(p *profile, cluster fingerprint.ClusterID, key publicKey, v validity) *draft {
-	return &draft{profile: p, key: key, validity: v, uri: cluster.URI(), domain: cluster.Domain}
+	return &draft{profile: p, key: key, validity: v, cluster: cluster.UUID, uri: cluster.URI(), domain: cluster.Domain}
 }
 
 // Open puts a CA certificate and its signer together. The error wraps ErrMismatch when they do not belong together;
@@ -88,7 +89,16 @@ func Open(certificate *x509.Certificate, signer crypto.Signer) (*Authority, erro
 	if !certificate.BasicConstraintsValid || !certificate.IsCA || certificate.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return nil, fmt.Errorf("ca: open %q: the certificate is not a CA's", certificate.Subject.CommonName)
 	}
-	return &Authority{certificate, signer, key}, nil
+	return &Authority{certificate, signer, key, clusterOf(certificate)}, nil
+}
+
+// clusterOf reads which cluster a CA certificate is of; what it does not say is empty.
+func clusterOf(c *x509.Certificate) fingerprint.ClusterID {
+	id := fingerprint.ClusterID{UUID: ClusterUUIDOf(c)}
+	if len(c.URIs) == 1 {
+		id.Domain = c.URIs[0].Host
+	}
+	return id
 }
 
 // Certificate is the authority's own certificate; the caller does not change it.
@@ -108,15 +118,12 @@ func (a *Authority) Bridge(to *x509.Certificate) (*x509.Certificate, error) {
 }
 
 func (a *Authority) bridge(to *x509.Certificate) (*x509.Certificate, error) {
-	id := fingerprint.ClusterID{UUID: to.Subject.SerialNumber}
-	if len(to.URIs) == 1 {
-		id.Domain = to.URIs[0].Host
-	}
+	id := clusterOf(to)
 	if err := id.Validate(); err != nil {
 		return nil, err
 	}
-	if id.UUID != a.certificate.Subject.SerialNumber {
-		return nil, fmt.Errorf("it is of cluster %s, not %s", id.UUID, a.certificate.Subject.SerialNumber)
+	if id.UUID != a.cluster.UUID {
+		return nil, fmt.Errorf("it is of cluster %s, not %s", id.UUID, a.cluster.UUID)
 	}
 	if err := to.CheckSignature(to.SignatureAlgorithm, to.RawTBSCertificate, to.Signature); err != nil {
 		return nil, fmt.Errorf("its own signature: %w", err)

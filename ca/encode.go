@@ -27,6 +27,7 @@ type draft struct {
 	*profile
 	validity
 	serial  [16]byte // 127 random bits, positive: unique without anybody to ask (RFC 5280 §4.1.2.2)
+	cluster string   // its UUID, which the subject names
 	subject []byte   // encoded
 	key     publicKey
 	issuer  *x509.Certificate // nil: the certificate is its own issuer

@@ -111,3 +111,40 @@ func ExampleAuthority_Bridge() {
 	// true <nil>
 	// true 0
 }
+
+// The root stays offline. Two files travel: a request from the place of the intermediate's key, and the answer.
+func ExampleAuthority_SignIntermediate() {
+	ctx := context.Background()
+	online, offline := keystore.NewMemory(), keystore.NewMemory()
+	id, err := fingerprint.NewCluster("prod.example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	rootKey, err := offline.Generate(ctx, "root-1", keystore.P384)
+	if err != nil {
+		log.Fatal(err)
+	}
+	root, err := ca.CreateRoot(rootKey, ca.RootRequest{Cluster: id, Generation: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	key, err := online.Generate(ctx, "intermediate-1", keystore.P256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	request, err := ca.NewIntermediateRequest(key, id)
+	if err != nil {
+		log.Fatal(err)
+	}
+	response, err := root.SignIntermediate(request, ca.IntermediateRequest{Lifetime: 180 * 24 * time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	intermediate, err := ca.AcceptIntermediate(response, key, root.Certificate(), time.Now())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(intermediate.Certificate().MaxPathLen, intermediate.Certificate().CheckSignatureFrom(root.Certificate()))
+	// Output: 0 <nil>
+}

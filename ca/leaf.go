@@ -70,7 +70,7 @@ func (a *Authority) draft(r Request) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := a.leafDraft(p, r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
+	d, err := a.subordinate(p, r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +84,14 @@ func (a *Authority) ofCluster(cluster fingerprint.ClusterID, id fingerprint.Iden
 	if err := errors.Join(cluster.Validate(), id.Validate()); err != nil {
 		return err
 	}
-	if cluster.UUID != a.certificate.Subject.SerialNumber || cluster.Domain != id.Domain {
-		return fmt.Errorf("the authority is of cluster %s, the request of %s (%s): %w", a.certificate.Subject.SerialNumber, cluster.UUID, cluster.Domain, fingerprint.ErrIdentity)
+	if cluster != a.cluster || cluster.Domain != id.Domain {
+		return fmt.Errorf("the authority is of cluster %s, the request of %s (%s): %w", a.cluster.UUID, cluster.UUID, cluster.Domain, fingerprint.ErrIdentity)
 	}
 	return nil
 }
 
-// leafDraft is what all end certificates have in common: a key of their own, and an end no later than the issuer's.
-func (a *Authority) leafDraft(p *profile, public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*draft, error) {
+// subordinate is what all below an authority have in common: a key of their own, and an end no later than the issuer's.
+func (a *Authority) subordinate(p *profile, public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*draft, error) {
 	key, err := acceptable(public)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (a *Authority) leafDraft(p *profile, public crypto.PublicKey, now time.Time
 	if v, err = v.within(a.span(), clamp); err != nil {
 		return nil, err
 	}
-	return &draft{profile: p, key: key, validity: v}, nil
+	return &draft{profile: p, key: key, validity: v, cluster: a.cluster.UUID}, nil
 }
 
 func (a *Authority) release(d *draft) (*Leaf, error) {
@@ -134,7 +134,7 @@ func (a *Authority) issueDocumentSigner(r DocumentRequest) (*Leaf, error) {
 	if r.Member.Role != fingerprint.Control {
 		return nil, fmt.Errorf("only control members sign documents: %w", fingerprint.ErrIdentity)
 	}
-	d, err := a.leafDraft(documentProfile, r.PublicKey, r.Now, 0, documentProfile.usual, true)
+	d, err := a.subordinate(documentProfile, r.PublicKey, r.Now, 0, documentProfile.usual, true)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 
@@ -16,7 +17,7 @@ const uriTag = 0x80 | 6
 // IdentityOf reads the identity that a leaf names: exactly one URI SAN, taken as the raw string and never through a
 // URL parser, which would see one identity where the bytes say another. The error wraps fingerprint.ErrIdentity.
 func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
-	uri, count, ok := uriOf(c)
+	uri, count, ok := uriOf(c.Extensions)
 	if !ok {
 		return fingerprint.Identity{}, fmt.Errorf("ca: subject alternative name is malformed: %w", fingerprint.ErrIdentity)
 	}
@@ -27,8 +28,8 @@ func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
 }
 
 // uriOf finds the URIs among the alternative names: the last one, and how many there are.
-func uriOf(c *x509.Certificate) (uri []byte, count int, ok bool) {
-	for _, extension := range c.Extensions {
+func uriOf(extensions []pkix.Extension) (uri []byte, count int, ok bool) {
+	for _, extension := range extensions {
 		if !extension.Id.Equal(subjectAltName) {
 			continue
 		}
