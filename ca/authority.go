@@ -16,6 +16,7 @@ type Authority struct {
 	signer      crypto.Signer
 	key         publicKey
 	cluster     fingerprint.ClusterID
+	rules       Rules
 }
 
 // RootRequest says what a root is called and how long it lives.
@@ -26,6 +27,7 @@ type RootRequest struct {
 	Lifetime   time.Duration // 0: 5 years; at most 10
 	Backdate   time.Duration // 0: Backdate
 	Now        time.Time     // zero: the present
+	Rules      Rules         // zero: none; the root's own certificate is recorded too
 }
 
 // ErrMismatch is wrapped when a signer and a certificate do not belong together.
@@ -63,11 +65,15 @@ func createRoot(signer crypto.Signer, r RootRequest) (*Authority, error) {
 	d := authorityDraft(rootProfile, r.Cluster, key, v)
 	d.subject = authoritySubject(r.Cluster, r.Name, fmt.Sprintf("root g%d", r.Generation), key.fingerprint).encode()
 	d.by = key.scheme
-	certificate, err := d.sign(signer)
+	certificate, err := d.release(signer, r.Rules.Recorder)
 	if err != nil {
 		return nil, err
 	}
-	return Open(certificate, signer)
+	a, err := Open(certificate, signer)
+	if err != nil {
+		return nil, err
+	}
+	return a.Under(r.Rules), nil
 }
 
 // authorityDraft is what all CA certificates have in common. The URI constraint is a second line only: verifiers compare
@@ -89,7 +95,7 @@ func Open(certificate *x509.Certificate, signer crypto.Signer) (*Authority, erro
 	if !certificate.BasicConstraintsValid || !certificate.IsCA || certificate.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return nil, fmt.Errorf("ca: open %q: the certificate is not a CA's", certificate.Subject.CommonName)
 	}
-	return &Authority{certificate, signer, key, clusterOf(certificate)}, nil
+	return &Authority{certificate, signer, key, clusterOf(certificate), Rules{}}, nil
 }
 
 // clusterOf reads which cluster a CA certificate is of; what it does not say is empty.
@@ -149,5 +155,5 @@ func (a *Authority) span() validity { return validity{a.certificate.NotBefore, a
 
 func (a *Authority) sign(d *draft) (*x509.Certificate, error) {
 	d.issuer, d.by = a.certificate, a.key.scheme
-	return d.sign(a.signer)
+	return d.release(a.signer, a.rules.Recorder)
 }

@@ -148,3 +148,57 @@ func ExampleAuthority_SignIntermediate() {
 	fmt.Println(intermediate.Certificate().MaxPathLen, intermediate.Certificate().CheckSignatureFrom(root.Certificate()))
 	// Output: 0 <nil>
 }
+
+// Everything that is issued is recorded before it is released, and a policy may refuse or shorten.
+func ExampleAuthority_Under() {
+	ctx := context.Background()
+	memory := keystore.NewMemory() // keys and records; a directory or a database in earnest
+	id, err := fingerprint.NewCluster("prod.example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	issued, err := ca.OpenLog(ctx, memory, "issued")
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := memory.Generate(ctx, "root-1", keystore.P256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	root, err := ca.CreateRoot(key, ca.RootRequest{Cluster: id, Generation: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	root = root.Under(ca.Rules{
+		Recorder: issued.Recorder(ctx),
+		Policy: func(r ca.Request, granted time.Duration) (time.Duration, error) {
+			if r.Identity.Role == fingerprint.User {
+				return 8 * time.Hour, nil // a working day
+			}
+			return granted, nil
+		},
+	})
+	user, err := id.Member(fingerprint.User, "alice")
+	if err != nil {
+		log.Fatal(err)
+	}
+	userKey, err := memory.Generate(ctx, "alice", keystore.P256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, job := range []bool{false, true} {
+		if _, err := root.Issue(ca.Request{Cluster: id, Identity: user, PublicKey: userKey.Public(), Job: job}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for i, err := range issued.All(ctx) {
+		fmt.Println(i.Kind, i.Identity, i.NotAfter.Sub(i.NotBefore), err)
+	}
+	witnessed := issued.Head()
+	swept, err := issued.Sweep(ctx, time.Now().Add(2*time.Hour))
+	fmt.Println(swept, err, issued.Verify(ctx, time.Now().Add(2*time.Hour), witnessed))
+	// Output:
+	// user leaf spiffe://prod.example/user/alice 8h5m0s <nil>
+	// user job leaf spiffe://prod.example/user/alice 1h5m0s <nil>
+	// 1 <nil> <nil>
+}
