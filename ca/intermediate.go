@@ -86,6 +86,9 @@ func AcceptIntermediate(response []byte, signer crypto.Signer, root *x509.Certif
 }
 
 func acceptIntermediate(response []byte, signer crypto.Signer, root *x509.Certificate, now time.Time) (*Authority, error) {
+	if now.IsZero() {
+		now = time.Now()
+	}
 	chain, err := parseChain(response)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ func acceptIntermediate(response []byte, signer crypto.Signer, root *x509.Certif
 	if clusterOf(root) != a.cluster {
 		return nil, fmt.Errorf("it is of cluster %s (%s): %w", a.cluster.UUID, a.cluster.Domain, ErrChain)
 	}
-	return a, goodLink(chain[0], root, now)
+	return a, goodAuthority(chain[0], root, now)
 }
 
 // ErrChain is wrapped when CA certificates do not lead to where they should.
@@ -108,9 +111,6 @@ var ErrChain = errors.New("not a good chain of CA certificates")
 
 // goodLink says whether one CA certificate is well issued by another at a time.
 func goodLink(c, issuer *x509.Certificate, now time.Time) error {
-	if now.IsZero() {
-		now = time.Now()
-	}
 	name := c.Subject.CommonName
 	switch {
 	case len(c.SubjectKeyId) == 0 || !bytes.Equal(c.AuthorityKeyId, issuer.SubjectKeyId):
@@ -120,7 +120,7 @@ func goodLink(c, issuer *x509.Certificate, now time.Time) error {
 	case issuer.MaxPathLen >= 0 && (c.MaxPathLen < 0 || c.MaxPathLen >= issuer.MaxPathLen):
 		return fmt.Errorf("%q has path length %d below one of %d: %w", name, c.MaxPathLen, issuer.MaxPathLen, ErrChain)
 	case now.Before(c.NotBefore) || now.After(c.NotAfter):
-		return fmt.Errorf("%q is good from %s to %s: %w", name, c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339), ErrChain)
+		return notNow(c)
 	}
 	if err := c.CheckSignatureFrom(issuer); err != nil {
 		return fmt.Errorf("%q: %w: %w", name, ErrChain, err)

@@ -58,7 +58,7 @@ func TestIntermediate(t *testing.T) {
 	if c.MaxPathLen != 0 || !c.MaxPathLenZero || ca.ClusterUUIDOf(c) != id.UUID || len(c.PermittedURIDomains) != 1 || !c.PermittedDNSDomainsCritical {
 		t.Errorf("path length %d, cluster %s, constraints %v", c.MaxPathLen, ca.ClusterUUIDOf(c), c.PermittedURIDomains)
 	}
-	if life := c.NotAfter.Sub(time.Now()).Round(24 * time.Hour); life != 365*24*time.Hour {
+	if life := time.Until(c.NotAfter).Round(24 * time.Hour); life != 365*24*time.Hour {
 		t.Errorf("it lives %s", life)
 	}
 	leaf := newLeaf(t, intermediate, id, fingerprint.Node, keystore.P256)
