@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
@@ -15,6 +16,8 @@ type Authority struct {
 	certificate *x509.Certificate
 	signer      crypto.Signer
 	key         publicKey
+	cluster     fingerprint.ClusterID
+	rules       Rules
 }
 
 // RootRequest says what a root is called and how long it lives.
@@ -25,6 +28,7 @@ type RootRequest struct {
 	Lifetime   time.Duration // 0: 5 years; at most 10
 	Backdate   time.Duration // 0: Backdate
 	Now        time.Time     // zero: the present
+	Rules      Rules         // zero: none; the root's own certificate is recorded too
 }
 
 // ErrMismatch is wrapped when a signer and a certificate do not belong together.
@@ -62,17 +66,21 @@ func createRoot(signer crypto.Signer, r RootRequest) (*Authority, error) {
 	d := authorityDraft(rootProfile, r.Cluster, key, v)
 	d.subject = authoritySubject(r.Cluster, r.Name, fmt.Sprintf("root g%d", r.Generation), key.fingerprint).encode()
 	d.by = key.scheme
-	certificate, err := d.sign(signer)
+	certificate, err := d.release(signer, r.Rules.Recorder)
 	if err != nil {
 		return nil, err
 	}
-	return Open(certificate, signer)
+	a, err := Open(certificate, signer)
+	if err != nil {
+		return nil, err
+	}
+	return a.Under(r.Rules), nil
 }
 
 // authorityDraft is what all CA certificates have in common. The URI constraint is a second line only: verifiers compare
 // the whole identity.
 func authorityDraft(p *profile, cluster fingerprint.ClusterID, key publicKey, v validity) *draft {
-	return &draft{profile: p, key: key, validity: v, uri: cluster.URI(), domain: cluster.Domain}
+	return &draft{profile: p, key: key, validity: v, cluster: cluster.UUID, uri: cluster.URI(), domain: cluster.Domain}
 }
 
 // Open puts a CA certificate and its signer together. The error wraps ErrMismatch when they do not belong together;
@@ -88,7 +96,19 @@ func Open(certificate *x509.Certificate, signer crypto.Signer) (*Authority, erro
 	if !isCA(certificate) {
 		return nil, fmt.Errorf("ca: open %q: the certificate is not a CA's", certificate.Subject.CommonName)
 	}
-	return &Authority{certificate, signer, key}, nil
+	return &Authority{certificate, signer, key, clusterOf(certificate), Rules{}}, nil
+}
+
+// clusterOf reads which cluster a CA certificate is of: the trust domain is its one URI, the raw string as everywhere. What
+// it does not say is empty.
+func clusterOf(c *x509.Certificate) fingerprint.ClusterID {
+	id := fingerprint.ClusterID{UUID: ClusterUUIDOf(c)}
+	if uri, count, ok := uriOf(c.Extensions); ok && count == 1 {
+		if domain, found := strings.CutPrefix(string(uri), fingerprint.ClusterID{}.URI()); found {
+			id.Domain = domain
+		}
+	}
+	return id
 }
 
 func isCA(c *x509.Certificate) bool {
@@ -112,12 +132,12 @@ func (a *Authority) Bridge(to *x509.Certificate) (*x509.Certificate, error) {
 }
 
 func (a *Authority) bridge(to *x509.Certificate) (*x509.Certificate, error) {
-	id, err := clusterOf(to)
-	if err != nil {
+	id := clusterOf(to)
+	if err := id.Validate(); err != nil {
 		return nil, err
 	}
-	if own, err := clusterOf(a.certificate); err != nil || id != own {
-		return nil, fmt.Errorf("it is of cluster %s (%s), the authority of %s (%s): %w", id.Domain, id.UUID, own.Domain, own.UUID, fingerprint.ErrIdentity)
+	if id != a.cluster {
+		return nil, fmt.Errorf("it is of cluster %s (%s), the authority of %s (%s): %w", id.Domain, id.UUID, a.cluster.Domain, a.cluster.UUID, fingerprint.ErrIdentity)
 	}
 	if !isCA(to) {
 		return nil, errors.New("it is not a CA's")
@@ -146,5 +166,5 @@ func (a *Authority) span() validity { return validity{a.certificate.NotBefore, a
 
 func (a *Authority) sign(d *draft) (*x509.Certificate, error) {
 	d.issuer, d.by = a.certificate, a.key.scheme
-	return d.sign(a.signer)
+	return d.release(a.signer, a.rules.Recorder)
 }

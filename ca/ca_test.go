@@ -142,12 +142,38 @@ func TestParseRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	made := func(change func(*x509.CertificateRequest)) []byte {
+		template := &x509.CertificateRequest{}
+		change(template)
+		der, err := x509.CreateCertificateRequest(rand.Reader, template, newKey(t, keystore.P256))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	uri := func(s string) *url.URL { return &url.URL{Scheme: "spiffe", Opaque: strings.TrimPrefix(s, "spiffe:")} }
+	asks := func(id asn1.ObjectIdentifier, value ...byte) func(*x509.CertificateRequest) {
+		return func(r *x509.CertificateRequest) { r.ExtraExtensions = []pkix.Extension{{Id: id, Value: value}} }
+	}
+	basicConstraints, keyUsage := asn1.ObjectIdentifier{2, 5, 29, 19}, asn1.ObjectIdentifier{2, 5, 29, 15}
 	for _, test := range []struct {
 		name string
 		der  []byte
 		want error
 	}{
 		{"good", good, nil},
+		{"names nobody", made(func(*x509.CertificateRequest) {}), nil},
+		{"names that are not taken", made(func(r *x509.CertificateRequest) { r.Subject.CommonName, r.DNSNames = "root", []string{"evil.example"} }), nil},
+		{"its own name", made(func(r *x509.CertificateRequest) { r.URIs = []*url.URL{uri(node.String())} }), nil},
+		{"its own name twice", made(func(r *x509.CertificateRequest) { r.URIs = []*url.URL{uri(node.String()), uri(node.String())} }), ca.ErrRequest},
+		{"its own name in capitals", made(func(r *x509.CertificateRequest) { r.URIs = []*url.URL{uri("spiffe://PROD.example/node/n")} }), ca.ErrRequest},
+		{"its own name percent-encoded", made(func(r *x509.CertificateRequest) { r.URIs = []*url.URL{uri("spiffe://prod.example/node/%6e")} }), ca.ErrRequest},
+		{"wants to be a CA", made(asks(basicConstraints, 0x30, 3, 1, 1, 0xff)), ca.ErrRequest},
+		{"wants to be no CA", made(asks(basicConstraints, 0x30, 0)), nil},
+		{"wants to sign certificates", made(asks(keyUsage, 3, 2, 2, 4)), ca.ErrRequest},
+		{"wants to sign revocation lists", made(asks(keyUsage, 3, 2, 1, 2)), ca.ErrRequest},
+		{"wants to sign", made(asks(keyUsage, 3, 2, 7, 0x80)), nil},
+		{"unreadable key usage", made(asks(keyUsage, 3, 9)), ca.ErrRequest},
 		{"names another identity", other, ca.ErrRequest},
 		{"signature does not verify", forged, ca.ErrRequest},
 		{"data after it", append(append([]byte{}, good...), 0), ca.ErrRequest},

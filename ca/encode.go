@@ -27,6 +27,7 @@ type draft struct {
 	*profile
 	validity
 	serial  [16]byte // 127 random bits, positive: unique without anybody to ask (RFC 5280 §4.1.2.2)
+	cluster string   // its UUID, which the subject names
 	subject []byte   // encoded
 	key     publicKey
 	issuer  *x509.Certificate // nil: the certificate is its own issuer
@@ -39,7 +40,7 @@ type draft struct {
 }
 
 func (d *draft) drawSerial() {
-	for d.serial == [16]byte{} {
+	for again := true; again; again = d.serial == [16]byte{} {
 		rand.Read(d.serial[:]) // never fails
 		d.serial[0] &= 0x7f
 	}

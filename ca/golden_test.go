@@ -110,8 +110,8 @@ func judges(t *testing.T, root *x509.Certificate, between []*x509.Certificate, l
 	}
 }
 
-// A10, A18, B8: two independent implementations accept every root, leaf of each role, document signer, and leaf behind a
-// bridge, for each algorithm, with their strictest checks.
+// A10, A18, B8: two independent implementations accept every root, intermediate, bridge, leaf of each role, document
+// signer, and the longest chain, for each algorithm, with their strictest checks.
 func TestGolden(t *testing.T) {
 	for _, a := range []keystore.Algorithm{keystore.P256, keystore.P384, keystore.Ed25519, keystore.RSA3072, keystore.RSA2048} {
 		t.Run(string(a), func(t *testing.T) {
@@ -130,6 +130,21 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			judges(t, root.Certificate(), nil, document.Certificate, profile)
+			intermediate := newIntermediate(t, root, id, a)
+			judges(t, root.Certificate(), nil, intermediate.Certificate(), profile)
+			for _, role := range []fingerprint.Role{fingerprint.Control, fingerprint.Node, fingerprint.User} {
+				leaf := newLeaf(t, intermediate, id, role, a)
+				judges(t, root.Certificate(), []*x509.Certificate{leaf.Issuer}, leaf.Certificate, profile)
+			}
+			next := newRoot(t, id, 2, a)
+			bridge, err := root.Bridge(next.Certificate())
+			if err != nil {
+				t.Fatal(err)
+			}
+			judges(t, root.Certificate(), nil, bridge, profile)
+			// The longest chain there is: leaf, intermediate, bridge, root.
+			leaf := newLeaf(t, newIntermediate(t, next, id, a), id, fingerprint.Node, a)
+			judges(t, root.Certificate(), []*x509.Certificate{leaf.Issuer, bridge}, leaf.Certificate, profile)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type Request struct {
 	Lifetime  time.Duration // 0: control 7 days, node and user 1 day; at most 90 days
 	Backdate  time.Duration // 0: Backdate, or less for a short life; at most 1 h
 	Clamp     bool          // a leaf that would outlive its issuer: false refuses it, true lets it end with the issuer
+	Job       bool          // of one task, never renewed: Lifetime 0 is 1 hour, at most 7 days
 	Now       time.Time     // zero: the present
 }
 
@@ -44,7 +46,8 @@ type Leaf struct {
 var ErrNames = errors.New("host names are not allowed")
 
 // Issue signs a member's leaf. The error wraps fingerprint.ErrIdentity, keystore.ErrAlgorithm, ErrNames or
-// ErrLifetime when the request is not allowed; the last names the latest date that is.
+// ErrLifetime when the request is not allowed; the last names the latest date that is. It wraps ErrPolicy, or the
+// recorder's error, when the authority's rules keep it from being released.
 func (a *Authority) Issue(r Request) (*Leaf, error) {
 	leaf, err := a.issue(r)
 	if err != nil {
@@ -65,12 +68,15 @@ func (a *Authority) draft(r Request) (*draft, error) {
 	if err := a.ofCluster(r.Cluster, r.Identity); err != nil {
 		return nil, err
 	}
-	p := leafProfiles[r.Identity.Role]
+	p := a.leafProfile(r)
 	life, err := p.lifetime(r.Lifetime)
 	if err != nil {
 		return nil, err
 	}
-	d, err := a.leafDraft(p, r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
+	if life, err = a.allowed(r, life); err != nil {
+		return nil, err
+	}
+	d, err := a.subordinate(p, r.PublicKey, r.Now, r.Backdate, life, r.Clamp)
 	if err != nil {
 		return nil, err
 	}
@@ -79,23 +85,54 @@ func (a *Authority) draft(r Request) (*draft, error) {
 	return d, d.addHosts(r.Identity.Role, r.Hosts)
 }
 
+// leafProfile is the role's, with the cap that the authority's rules set.
+func (a *Authority) leafProfile(r Request) *profile {
+	if r.Job {
+		return jobProfiles[r.Identity.Role]
+	}
+	p := leafProfiles[r.Identity.Role]
+	if a.rules.LongestLeaf > 0 {
+		capped := *p
+		capped.most, capped.usual = a.rules.LongestLeaf, min(p.usual, a.rules.LongestLeaf)
+		p = &capped
+	}
+	return p
+}
+
+// ErrPolicy is wrapped when the authority's policy refuses a leaf, with the policy's own error.
+var ErrPolicy = errors.New("policy refuses it")
+
+// allowed asks the policy. It gets its own copy of the hosts, and can only make less of what is granted.
+func (a *Authority) allowed(r Request, granted time.Duration) (time.Duration, error) {
+	if a.rules.Policy == nil {
+		return granted, nil
+	}
+	r.Hosts = slices.Clone(r.Hosts)
+	life, err := a.rules.Policy(r, granted)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", ErrPolicy, err)
+	case life < 0:
+		return 0, fmt.Errorf("%w: it grants %s", ErrPolicy, life)
+	case life == 0:
+		return granted, nil
+	}
+	return min(life, granted), nil
+}
+
 // ofCluster refuses to sign for another cluster than the authority's own.
 func (a *Authority) ofCluster(cluster fingerprint.ClusterID, id fingerprint.Identity) error {
 	if err := errors.Join(cluster.Validate(), id.Validate()); err != nil {
 		return err
 	}
-	own, err := clusterOf(a.certificate)
-	if err != nil {
-		return fmt.Errorf("the authority: %w", err)
-	}
-	if cluster != own || own.Domain != id.Domain {
-		return fmt.Errorf("the authority is of cluster %s (%s), the request of %s (%s): %w", own.Domain, own.UUID, cluster.Domain, cluster.UUID, fingerprint.ErrIdentity)
+	if cluster != a.cluster || cluster.Domain != id.Domain {
+		return fmt.Errorf("the authority is of cluster %s (%s), the request of %s (%s): %w", a.cluster.Domain, a.cluster.UUID, cluster.Domain, cluster.UUID, fingerprint.ErrIdentity)
 	}
 	return nil
 }
 
-// leafDraft is what all end certificates have in common: a key of their own, and an end no later than the issuer's.
-func (a *Authority) leafDraft(p *profile, public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*draft, error) {
+// subordinate is what all below an authority have in common: a key of their own, and an end no later than the issuer's.
+func (a *Authority) subordinate(p *profile, public crypto.PublicKey, now time.Time, backdate, life time.Duration, clamp bool) (*draft, error) {
 	key, err := acceptable(public)
 	if err != nil {
 		return nil, err
@@ -110,7 +147,7 @@ func (a *Authority) leafDraft(p *profile, public crypto.PublicKey, now time.Time
 	if v, err = v.within(a.span(), clamp); err != nil {
 		return nil, err
 	}
-	return &draft{profile: p, key: key, validity: v}, nil
+	return &draft{profile: p, key: key, validity: v, cluster: a.cluster.UUID}, nil
 }
 
 func (a *Authority) release(d *draft) (*Leaf, error) {
@@ -138,7 +175,7 @@ func (a *Authority) issueDocumentSigner(r DocumentRequest) (*Leaf, error) {
 	if r.Member.Role != fingerprint.Control {
 		return nil, fmt.Errorf("only control members sign documents: %w", fingerprint.ErrIdentity)
 	}
-	d, err := a.leafDraft(documentProfile, r.PublicKey, r.Now, 0, documentProfile.usual, true)
+	d, err := a.subordinate(documentProfile, r.PublicKey, r.Now, 0, documentProfile.usual, true)
 	if err != nil {
 		return nil, err
 	}

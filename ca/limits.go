@@ -6,4 +6,6 @@ const (
 	maxHosts      = 64
 	maxSerialBits = 159     // 20 octets, the sign's bit aside (RFC 5280 §4.1.2.2)
 	maxRevoked    = 1 << 20 // entries of a CRL: about 40 MB
+	maxChain      = 8       // certificates in a file
+	maxChainFile  = maxChain * 32 << 10
 )

@@ -38,7 +38,7 @@ var rules = []rule{
 	{"critical extensions are not exactly those of the profile (§4.2)", criticalsAreGood},
 	{"key usage is not the profile's (§4.2.1.3)", func(c *x509.Certificate, d *draft) bool { return c.KeyUsage == d.keyUsage }},
 	{"extended key usage is not the profile's (§4.2.1.12)", purposesAreGood},
-	{"basic constraints are not the profile's (§4.2.1.9)", basicConstraintsAreGood},
+	{"basic constraints are not the profile's, or the issuer may have no such CA below it (§4.2.1.9)", basicConstraintsAreGood},
 	{"subject key identifier is not the key's (§4.2.1.2)", func(c *x509.Certificate, d *draft) bool { return bytes.Equal(c.SubjectKeyId, d.key.identifier()) }},
 	{"authority key identifier is not the issuer's (§4.2.1.1)", authorityKeyIsGood},
 	{"names are not exactly those asked for (§4.2.1.6)", namesAreGood},
@@ -81,9 +81,8 @@ func withinIssuer(c *x509.Certificate, d *draft) bool {
 }
 
 func subjectIsGood(c *x509.Certificate, d *draft) bool {
-	uuid := c.Subject.SerialNumber
 	return bytes.Equal(c.RawSubject, d.subject) && c.Subject.CommonName != "" && len(c.Subject.Organization) == 1 &&
-		uuid != "" && (d.issuer == nil || uuid == d.issuer.Subject.SerialNumber)
+		c.Subject.SerialNumber == d.cluster && d.cluster != ""
 }
 
 func keyIsGood(c *x509.Certificate, d *draft) bool {
@@ -132,7 +131,8 @@ func basicConstraintsAreGood(c *x509.Certificate, d *draft) bool {
 	if !d.isCA {
 		return c.BasicConstraintsValid && !c.IsCA && c.MaxPathLen == -1
 	}
-	return c.BasicConstraintsValid && c.IsCA && c.MaxPathLen == d.pathLength
+	room := d.issuer == nil || d.issuer.MaxPathLen < 0 || d.issuer.MaxPathLen > d.pathLength
+	return c.BasicConstraintsValid && c.IsCA && c.MaxPathLen == d.pathLength && room
 }
 
 func authorityKeyIsGood(c *x509.Certificate, d *draft) bool {
@@ -156,7 +156,7 @@ func namesAreGood(c *x509.Certificate, d *draft) bool {
 
 // uriIsGood reads the raw string, as every verifier of ours does, and reads identities as identities.
 func uriIsGood(c *x509.Certificate, d *draft) bool {
-	uri, count, ok := uriOf(c)
+	uri, count, ok := uriOf(c.Extensions)
 	if !ok || string(uri) != d.uri {
 		return false
 	}

@@ -53,7 +53,7 @@ func TestLint(t *testing.T) {
 	leaf := func() draft {
 		return draft{
 			profile: leafProfiles[fingerprint.Node], validity: validity{now, now.Add(time.Hour)}, key: leafKey,
-			subject: subjectOf(cluster, "", "n").encode(), issuer: root.certificate, by: root.key.scheme, serial: [16]byte{1, 15: 1},
+			subject: subjectOf(cluster, "", "n").encode(), issuer: root.certificate, by: root.key.scheme, serial: [16]byte{1, 15: 1}, cluster: cluster.UUID,
 			uri: "spiffe://prod.example/node/n", dns: []string{"a.example"}, addresses: [][]byte{{10, 0, 0, 1}},
 		}
 	}
@@ -99,6 +99,9 @@ func TestLint(t *testing.T) {
 		{"basic constraints", leaf, profiled(func(p *profile) { p.isCA = true }), nil},
 		{"basic constraints", authority, profiled(func(p *profile) { p.pathLength = 0 }), nil},
 		{"basic constraints", authority, profiled(func(p *profile) { p.isCA = false }), nil},
+		{"no such CA below", authority, nil, func(d *draft) {
+			d.issuer = &x509.Certificate{MaxPathLen: 2, RawSubject: other.certificate.RawSubject, NotBefore: d.notBefore, NotAfter: d.notAfter, SubjectKeyId: []byte{1}}
+		}},
 		{"subject key identifier", leaf, func(d *draft) { d.key.fingerprint[0] ^= 1 }, nil},
 		{"authority key identifier", leaf, func(d *draft) { changed := *d.issuer; changed.SubjectKeyId = []byte{1}; d.issuer = &changed }, nil},
 		{"names", leaf, func(d *draft) { d.dns = nil }, nil},
@@ -154,7 +157,7 @@ func TestLintComesBeforeTheSignature(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &draft{profile: documentProfile, key: key, subject: subjectOf(cluster, "", "n").encode(), validity: root.span()}
+	d := &draft{profile: documentProfile, key: key, cluster: cluster.UUID, subject: subjectOf(cluster, "", "n").encode(), validity: root.span()}
 	if _, err := root.sign(d); !errors.Is(err, ErrNotAsked) {
 		t.Errorf("five years for a document signer: %v", err)
 	}

@@ -37,6 +37,7 @@ type profile struct {
 	purposes    []purpose // none: not limited, as CAs are
 	isCA        bool
 	pathLength  int
+	job         bool
 }
 
 // purpose is an extended key usage.
@@ -58,16 +59,22 @@ const (
 )
 
 // All that is ever signed, with all lifetimes and caps. Members renew themselves, so a leaf lives days; the caps leave
-// room for members that are renewed by hand. Users only ever dial: a stolen user certificate serves nobody.
+// room for members that are renewed by hand, and an authority's rules may raise them. A job's leaf is for one task and
+// never renewed. Users only ever dial: a stolen user certificate serves nobody.
 var (
-	rootProfile         = &profile{"root", 5 * year, 10 * year, certifies, nil, true, pathLength}
-	bridgeProfile       = &profile{"bridge", 10 * year, 10 * year, certifies, nil, true, pathLength - 1}
-	intermediateProfile = &profile{"intermediate", year, 2 * year, certifies, nil, true, 0}
-	documentProfile     = &profile{"document signer", year, 2 * year, signs, []purpose{documentOnly}, false, 0}
+	rootProfile         = &profile{"root", 5 * year, 10 * year, certifies, nil, true, pathLength, false}
+	bridgeProfile       = &profile{"bridge", 10 * year, 10 * year, certifies, nil, true, pathLength - 1, false}
+	intermediateProfile = &profile{"intermediate", year, 2 * year, certifies, nil, true, 0, false}
+	documentProfile     = &profile{"document signer", year, 2 * year, signs, []purpose{documentOnly}, false, 0, false}
 	revocationProfile   = &profile{name: "CRL", usual: day, most: 30 * day} // no certificate: it lives like one
 	leafProfiles        = map[fingerprint.Role]*profile{
-		fingerprint.Control: {"control leaf", 7 * day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0},
-		fingerprint.Node:    {"node leaf", day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0},
-		fingerprint.User:    {"user leaf", day, 90 * day, signs, []purpose{clientAuth}, false, 0},
+		fingerprint.Control: {"control leaf", 7 * day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0, false},
+		fingerprint.Node:    {"node leaf", day, 90 * day, signs, []purpose{serverAuth, clientAuth}, false, 0, false},
+		fingerprint.User:    {"user leaf", day, 90 * day, signs, []purpose{clientAuth}, false, 0, false},
+	}
+	jobProfiles = map[fingerprint.Role]*profile{
+		fingerprint.Control: {"control job leaf", time.Hour, 7 * day, signs, []purpose{serverAuth, clientAuth}, false, 0, true},
+		fingerprint.Node:    {"node job leaf", time.Hour, 7 * day, signs, []purpose{serverAuth, clientAuth}, false, 0, true},
+		fingerprint.User:    {"user job leaf", time.Hour, 7 * day, signs, []purpose{clientAuth}, false, 0, true},
 	}
 )

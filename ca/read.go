@@ -2,9 +2,9 @@ package ca
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
-	"strings"
 
 	"github.com/clusterca/clusterca/fingerprint"
 )
@@ -17,7 +17,7 @@ const uriTag = 0x80 | 6
 // IdentityOf reads the identity that a leaf names: exactly one URI SAN, taken as the raw string and never through a
 // URL parser, which would see one identity where the bytes say another. The error wraps fingerprint.ErrIdentity.
 func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
-	uri, count, ok := uriOf(c)
+	uri, count, ok := uriOf(c.Extensions)
 	if !ok {
 		return fingerprint.Identity{}, fmt.Errorf("ca: subject alternative name is malformed: %w", fingerprint.ErrIdentity)
 	}
@@ -27,20 +27,9 @@ func IdentityOf(c *x509.Certificate) (fingerprint.Identity, error) {
 	return fingerprint.ParseIdentity(string(uri))
 }
 
-// clusterOf reads which cluster a CA certificate is of: the trust domain is its one URI, the raw string again.
-func clusterOf(c *x509.Certificate) (fingerprint.ClusterID, error) {
-	uri, count, ok := uriOf(c)
-	id := fingerprint.ClusterID{UUID: c.Subject.SerialNumber}
-	id.Domain, _ = strings.CutPrefix(string(uri), "spiffe://")
-	if !ok || count != 1 || id.URI() != string(uri) {
-		return id, fmt.Errorf("%d URI names, want the trust domain's alone: %w", count, fingerprint.ErrIdentity)
-	}
-	return id, id.Validate()
-}
-
 // uriOf finds the URIs among the alternative names: the last one, and how many there are.
-func uriOf(c *x509.Certificate) (uri []byte, count int, ok bool) {
-	for _, extension := range c.Extensions {
+func uriOf(extensions []pkix.Extension) (uri []byte, count int, ok bool) {
+	for _, extension := range extensions {
 		if !extension.Id.Equal(subjectAltName) {
 			continue
 		}
