@@ -227,3 +227,18 @@ func TestReadWhileLinkChanges(t *testing.T) {
 		}
 	}
 }
+
+// The way is judged for the file that was opened: when the name stands for another by then, it is looked at again.
+func TestWayOfAnotherFile(t *testing.T) {
+	dir := t.TempDir()
+	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
+	for _, file := range []string{one, other} {
+		must(t, os.WriteFile(file, nil, 0o600))
+	}
+	info, err := os.Stat(one)
+	must(t, err)
+	must(t, guardedWay(one, info))
+	if err := guardedWay(other, info); !errors.Is(err, errReplaced) {
+		t.Error(err)
+	}
+}
