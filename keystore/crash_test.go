@@ -132,8 +132,9 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// A50, B62: whichever step on the disk fails, or is the last before or after which the process is killed, what a process
-// that goes on finds, and what the next start finds, is the old value or the new one; and done again, it is done.
+// A50, B62: whichever step on the disk fails, or is the last before or after which the process is killed, what a
+// process that goes on finds, and what the next start finds, is the old value or the new one; and done again, it is
+// done.
 func TestCrashAtEveryStep(t *testing.T) {
 	for _, c := range crashings {
 		for _, killed := range []bool{true, false} {
@@ -372,8 +373,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// killVariable makes a run of the test binary a process that does one of crashings, or a folder's change, and kills itself
-// after one step on the disk.
+// killVariable makes a run of the test binary a process that does one of crashings, or a folder's change, and kills
+// itself after one step on the disk.
 const killVariable = "KEYSTORE_TEST_KILL"
 
 // killed does a task, "operation step path"; it returns only if the operation has no such step.
