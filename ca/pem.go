@@ -15,12 +15,12 @@ const pemCertificate = "CERTIFICATE"
 
 var pemRequests = []string{"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
 
-// ParseCertificates reads a PEM file of certificates, at least one: a bundle, or a leaf with its chain, in the order of the
-// file. Each element that is broken, or is no certificate, is an error of its own in the one returned, with its line, and
-// then there are no certificates: a bundle that lost its second root is another bundle. A private key in the file is such
-// an error too: it would be handed out with what is public. Nothing is said of whether the certificates are well made, or
-// trusted; package verify judges that. For a file that decides who is trusted, take keystore.ReadFile with
-// keystore.Trusted.
+// ParseCertificates reads a PEM file of certificates, at least one: a bundle, or a leaf with its chain, in the order of
+// the file. Each element that is broken, or is no certificate, is an error of its own in the one returned, with its
+// line, and then there are no certificates: a bundle that lost its second root is another bundle. A private key in the
+// file is such an error too: it would be handed out with what is public. Nothing is said of whether the certificates
+// are well made, or trusted; package verify judges that. For a file that decides who is trusted, take keystore.ReadFile
+// with keystore.Trusted.
 func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	elements, err := keystore.ParsePEM(data)
 	if err != nil {
@@ -51,8 +51,8 @@ func certificate(e keystore.Element) (*x509.Certificate, error) {
 	return x509.ParseCertificate(e.Bytes)
 }
 
-// DecodeRequest reads a PEM file that holds one certification request, and returns it as ParseRequest takes it. The error
-// wraps ErrRequest.
+// DecodeRequest reads a PEM file that holds one certification request, and returns it as ParseRequest takes it. The
+// error wraps ErrRequest.
 func DecodeRequest(data []byte) ([]byte, error) {
 	elements, err := keystore.ParsePEM(data)
 	switch {

@@ -25,8 +25,8 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// A36, issue 3: a bundle is read whole and in order, or not at all, with one error a broken element. x509.CertPool reads
-// every one of these files and says nothing of what it dropped.
+// A36, issue 3: a bundle is read whole and in order, or not at all, with one error a broken element. x509.CertPool
+// reads every one of these files and says nothing of what it dropped.
 func TestParseCertificates(t *testing.T) {
 	id := newID(t)
 	var roots [][]byte

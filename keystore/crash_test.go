@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -132,8 +133,9 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// A50, B62: whichever step on the disk fails, or is the last before or after which the process is killed, what a process
-// that goes on finds, and what the next start finds, is the old value or the new one; and done again, it is done.
+// A50, B62: whichever step on the disk fails, or is the last before or after which the process is killed, what a
+// process that goes on finds, and what the next start finds, is the old value or the new one; and done again, it is
+// done.
 func TestCrashAtEveryStep(t *testing.T) {
 	for _, c := range crashings {
 		for _, killed := range []bool{true, false} {
@@ -150,14 +152,41 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
+// olds are directories with a record and a key called old, plain and encrypted, which are made once: a copy takes no flush.
+var olds = map[bool]string{}
+
+// withOld returns a copy of one of olds.
+func withOld(t *testing.T, c DirConfig) string {
+	t.Helper()
+	encrypted := c.Passphrase != nil
+	if olds[encrypted] == "" {
+		d, err := c.Open(filepath.Join(scratch, fmt.Sprintf("old-%v", encrypted)))
+		must(t, err)
+		d.SetRounds(minRounds)
+		must(t, second(d.Replace(background, "old", 0, []byte("old"))))
+		must(t, second(d.Generate(background, "old", P256)))
+		must(t, d.Close())
+		olds[encrypted] = d.path
+	}
+	path := filepath.Join(t.TempDir(), "dir")
+	must(t, filepath.WalkDir(olds[encrypted], func(from string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := path + strings.TrimPrefix(from, olds[encrypted])
+		if e.IsDir() {
+			return os.Mkdir(to, 0o700)
+		}
+		data, err := os.ReadFile(from)
+		return errors.Join(err, os.WriteFile(to, data, 0o600))
+	}))
+	return path
+}
+
 // crashAt runs one operation on a fresh directory with a fault at one step; false when it has no such step.
 func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
-	path := filepath.Join(t.TempDir(), "dir")
+	path := withOld(t, c.config)
 	d := reopenAs(t, c.config, path)
-	_, err := d.Replace(background, "old", 0, []byte("old"))
-	must(t, err)
-	_, err = d.Generate(background, "old", P256)
-	must(t, err)
 	survivor := reopenAs(t, c.config, path)
 
 	at, left := "", step
@@ -172,7 +201,7 @@ func crashAt(t *testing.T, c crashing, step int, killed bool) bool {
 		}
 		return nil
 	}
-	err = c.do(d)
+	err := c.do(d)
 	if at == "" {
 		must(t, err)
 		return false
@@ -369,11 +398,24 @@ func TestMain(m *testing.M) {
 		fmt.Println(killed(task))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
 }
 
-// killVariable makes a run of the test binary a process that does one of crashings, or a folder's change, and kills itself
-// after one step on the disk.
+// scratch outlives a test.
+var scratch string
+
+func run(m *testing.M) int {
+	var err error
+	if scratch, err = os.MkdirTemp("", "keystore"); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer os.RemoveAll(scratch)
+	return m.Run()
+}
+
+// killVariable makes a run of the test binary a process that does one of crashings, or a folder's change, and kills
+// itself after one step on the disk.
 const killVariable = "KEYSTORE_TEST_KILL"
 
 // killed does a task, "operation step path"; it returns only if the operation has no such step.
@@ -437,10 +479,7 @@ func TestKillAtEveryStep(t *testing.T) {
 	for i, c := range crashings {
 		t.Run(c.name, func(t *testing.T) {
 			for step := 0; ; step++ {
-				path := filepath.Join(t.TempDir(), "dir")
-				d := reopenAs(t, c.config, path)
-				must(t, second(d.Replace(background, "old", 0, []byte("old"))))
-				must(t, second(d.Generate(background, "old", P256)))
+				path := withOld(t, c.config)
 				if killAt(t, i, step, path) {
 					if step < 2 {
 						t.Errorf("only %d steps", step)

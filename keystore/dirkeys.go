@@ -34,8 +34,8 @@ func (d *Dir) Generate(ctx context.Context, label string, a Algorithm) (Signer, 
 	return s, nil
 }
 
-// generate makes the key outside the lock: RSA takes seconds, and so may whoever is asked for a passphrase. Of two callers
-// at once the first one's key stays.
+// generate makes the key outside the lock: RSA takes seconds, and so may whoever is asked for a passphrase. Of two
+// callers at once the first one's key stays.
 func (d *Dir) generate(ctx context.Context, label string, a Algorithm) (Signer, error) {
 	for {
 		k, err := d.lastingKey(ctx, label)
@@ -86,8 +86,8 @@ func (d *Dir) create(ctx context.Context, label string, a Algorithm) (*softwareK
 	return k, d.tree.Write(keyFile(label), encoded, 0o600)
 }
 
-// lastingKey reads a key and makes sure that it stays: whoever made it may have been killed before its name was flushed,
-// and what our caller records about it next may be flushed earlier.
+// lastingKey reads a key and makes sure that it stays: whoever made it may have been killed before its name was
+// flushed, and what our caller records about it next may be flushed earlier.
 func (d *Dir) lastingKey(ctx context.Context, label string) (*softwareKey, error) {
 	k, err := d.key(ctx, label)
 	if err != nil {

@@ -18,19 +18,19 @@ import (
 	"io/fs"
 )
 
-// An encrypted key file is two PEM elements, which openssl reads as they are: the public half in the clear, as the record
-// of what the other must decrypt to, and the private key in PKCS#8 under PBES2 (RFC 8018 §6.2) with PBKDF2-HMAC-SHA256
-// and AES-256-CBC.
+// An encrypted key file is two PEM elements, which openssl reads as they are: the public half in the clear, as the
+// record of what the other must decrypt to, and the private key in PKCS#8 under PBES2 (RFC 8018 §6.2) with
+// PBKDF2-HMAC-SHA256 and AES-256-CBC.
 //
-// Why that is enough: whoever gets the file must try passphrases, at 600,000 rounds each. CBC protects no integrity: who
-// can write the file can turn bits of the key without knowing it. So a decrypted key counts only when it is whole, and
-// its public half the recorded one; who exchanges both gets a key that no certificate of ours is for. Nobody can ask us
-// often enough for a padding oracle to matter: who can hand us files can replace the key anyway, and a wrong padding and
-// a wrong key are one error.
+// Why that is enough: whoever gets the file must try passphrases, at 600,000 rounds each. CBC protects no integrity:
+// who can write the file can turn bits of the key without knowing it. So a decrypted key counts only when it is whole,
+// and its public half the recorded one; who exchanges both gets a key that no certificate of ours is for. Nobody can
+// ask us often enough for a padding oracle to matter: who can hand us files can replace the key anyway, and a wrong
+// padding and a wrong key are one error.
 
-// Passphrase gives the passphrase of the key under a label: from a terminal, a file, a KMS; 1 to 1024 bytes, as they are.
-// It may block, and is asked each time a key is made or opened; nothing is remembered. What it returns is cleared after
-// use, so that it must be a copy. It is called by several goroutines at once. An error of it is passed on.
+// Passphrase gives the passphrase of the key under a label: from a terminal, a file, a KMS; 1 to 1024 bytes, as they
+// are. It may block, and is asked each time a key is made or opened; nothing is remembered. What it returns is cleared
+// after use, so that it must be a copy. It is called by several goroutines at once. An error of it is passed on.
 type Passphrase func(ctx context.Context, label string) ([]byte, error)
 
 // ask asks, and wraps an error.

@@ -138,8 +138,8 @@ func opensslEncrypt(t *testing.T, plain string, pkcs8 ...string) []byte {
 	return append(public, judge(t, "openssl", append([]string{"pkcs8", "-topk8", "-in", plain, "-passout", "pass:correct horse"}, pkcs8...)...)...)
 }
 
-// A22: what openssl encrypts is read: files of version 3.0 that are kept, and new ones of the openssl that is here, with
-// its default of rounds and with ours.
+// A22: what openssl encrypts is read: files of version 3.0 that are kept, and new ones of the openssl that is here,
+// with its default of rounds and with ours.
 func TestOpensslIsRead(t *testing.T) {
 	files := map[string][]byte{}
 	for _, a := range []string{"p256", "ed25519", "rsa2048"} {
@@ -296,8 +296,8 @@ func opensslParams(t *testing.T, file []byte, change func(p *kdf, iv, sealed []b
 	return slices.Concat(block(pemPublic, elementOf(t, file, pemPublic)), block(pemEncrypted, der))
 }
 
-// CBC has no integrity: with any one bit of it turned, an encrypted key opens as itself or not at all, and never as a key
-// whose public half is not the recorded one.
+// CBC has no integrity: with any one bit of it turned, an encrypted key opens as itself or not at all, and never as a
+// key whose public half is not the recorded one.
 func TestTurnedBits(t *testing.T) {
 	for _, a := range []Algorithm{P256, Ed25519} {
 		key, err := a.generate()

@@ -24,7 +24,8 @@ type full struct {
 	is          error // what the system then says
 }
 
-// limitVariable makes a run of the test binary the one whose files may not grow: go test writes a file of its own at the end.
+// limitVariable makes a run of the test binary the one whose files may not grow: go test writes a file of its own at
+// the end.
 const limitVariable = "KEYSTORE_TEST_LIMIT"
 
 // bySize stands for a full disk where no small one can be had: no file may grow beyond its first bytes.
@@ -41,8 +42,8 @@ func bySize(t *testing.T) full {
 	return f
 }
 
-// issue 3, B62, B102: on a full disk each write is an error that says so, what was there stays and is read, and nothing of
-// a key is left over; when there is room again, the same calls do what they did not, and no revision is used twice.
+// issue 3, B62, B102: on a full disk each write is an error that says so, what was there stays and is read, and nothing
+// of a key is left over; when there is room again, the same calls do what they did not, and no revision is used twice.
 func TestFullDisk(t *testing.T) {
 	for name, make := range map[string]func(*testing.T) full{"full": bySpace, "limit": bySize} {
 		for kind, c := range map[string]DirConfig{"plain": {}, "encrypted": {Passphrase: says("horse")}} {

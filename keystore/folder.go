@@ -175,18 +175,8 @@ func (f *Folder) lookOnce(name string) (h found, data []byte, err error) {
 	if err != nil {
 		return found{}, nil, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
+	data, info, err := readJudged(file, name, maxFile, func(info fs.FileInfo) error { return f.unlinked(name, info) })
 	if err != nil {
-		return found{}, nil, err
-	}
-	if err := regular(name, info); err != nil {
-		return found{}, nil, err
-	}
-	if err := f.unlinked(name, info); err != nil {
-		return found{}, nil, err
-	}
-	if data, err = readWhole(file, name, info, maxFile); err != nil {
 		return found{}, nil, err
 	}
 	h = found{there: true, sum: sha256.Sum256(data), size: len(data), mode: info.Mode().Perm()}

@@ -122,8 +122,8 @@ func TestFolderNamesOneLetterOff(t *testing.T) {
 	}
 }
 
-// A37, A49: what was replaced or removed is kept, with mode and content, for so many generations; the numbers grow and no
-// clock is asked; the rest is pruned.
+// A37, A49: what was replaced or removed is kept, with mode and content, for so many generations; the numbers grow and
+// no clock is asked; the rest is pruned.
 func TestGenerations(t *testing.T) {
 	f := newFolder(t, 2)
 	for _, content := range []string{"a", "b", "c", "d"} {
@@ -301,9 +301,9 @@ func TestPairFlushes(t *testing.T) {
 	}
 }
 
-// A50, A51: whichever step of a change fails or is the last one before a kill, each file is the old one or the new one, the
-// old one is kept before the new one stands there, and planned and applied again it is done, with nothing left over and
-// nothing kept twice.
+// A50, A51: whichever step of a change fails or is the last one before a kill, each file is the old one or the new one,
+// the old one is kept before the new one stands there, and planned and applied again it is done, with nothing left over
+// and nothing kept twice.
 func TestFolderCrashesAtEveryStep(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		step := 0

@@ -19,8 +19,8 @@ type Generation struct {
 	Size   int64
 }
 
-// generationFile is the name of a generation, as cp --backup=numbered has it; the dot keeps programs that read every file
-// of a directory from it.
+// generationFile is the name of a generation, as cp --backup=numbered has it; the dot keeps programs that read every
+// file of a directory from it.
 func generationFile(name string, number int) string { return fmt.Sprintf(".%s.~%d~", name, number) }
 
 // parseGeneration is its inverse.

@@ -3,6 +3,7 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,18 +37,54 @@ func (d *place) readOnce(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	data, _, err := readJudged(f, name, limit, func(info fs.FileInfo) error { return d.ours(name, info) })
+	return data, err
+}
+
+// readJudged reads, and closes, a regular file that passes judgement.
+func readJudged(f *os.File, name string, limit int64, judge func(fs.FileInfo) error) ([]byte, fs.FileInfo, error) {
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := regular(name, info); err != nil {
+		return nil, nil, err
+	}
+	if err := judge(info); err != nil {
+		return nil, nil, err
+	}
+	data, err := readWhole(f, name, info, limit)
+	return data, info, err
+}
+
+func regular(name string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file (%s)", name, info.Mode())
+	}
+	return nil
+}
+
+// readWhole reads a regular file of at most limit bytes, as it was when info was taken.
+func readWhole(f io.Reader, name string, info fs.FileInfo, limit int64) ([]byte, error) {
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), limit)
+	}
+	// One buffer of the right size: a buffer that grows would leave copies of a key behind.
+	data := make([]byte, info.Size()+1)
+	n, err := io.ReadFull(f, data)
+	if n == len(data) || err == nil {
+		clear(data)
+		return nil, fmt.Errorf("%s grows while it is read", name)
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
-	if err := d.ours(name, info); err != nil {
-		return nil, err
+	if int64(n) < info.Size() {
+		clear(data)
+		return nil, fmt.Errorf("%s shrinks while it is read", name)
 	}
-	return readWhole(f, name, info, limit)
+	return data[:n], nil
 }
 
 // ours refuses links and what others can read or own.
@@ -58,8 +95,8 @@ func (d *place) ours(name string, open fs.FileInfo) error {
 	return private(filepath.Join(d.path, name), open)
 }
 
-// unlinked refuses links. os.Root follows those that stay inside it and ignores O_NOFOLLOW, so the name is compared with
-// the descriptor.
+// unlinked refuses links. os.Root follows those that stay inside it and ignores O_NOFOLLOW, so the name is compared
+// with the descriptor.
 func (d *place) unlinked(name string, open fs.FileInfo) error {
 	named, err := d.tree.Root.Lstat(name)
 	switch {

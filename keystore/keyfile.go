@@ -20,9 +20,9 @@ const (
 // errKey is all that is said of what a key file holds: a parser's error may quote it.
 var errKey = errors.New("not a whole PKCS#8 private key of a kind that signs, with nothing after it")
 
-// parseKey reads a key file that holds one key and nothing else: in the clear when passphrase is nil, else encrypted, with
-// its public half before it. Which of the two it must be is never left to the file: an encrypted key is not silently
-// replaced by one in the clear. Its errors say what was found, never what it holds.
+// parseKey reads a key file that holds one key and nothing else: in the clear when passphrase is nil, else encrypted,
+// with its public half before it. Which of the two it must be is never left to the file: an encrypted key is not
+// silently replaced by one in the clear. Its errors say what was found, never what it holds.
 func parseKey(data []byte, passphrase func() ([]byte, error)) (crypto.Signer, error) {
 	elements, err := parsePEM(data)
 	if err != nil {
@@ -130,8 +130,8 @@ func elements(der []byte) []asn1.RawValue {
 	return list
 }
 
-// misnamed looks for a file that somebody may have meant as this key, which is missing: another case, another extension,
-// one letter off. Taking no notice would make a new key, and the old one's certificates useless.
+// misnamed looks for a file that somebody may have meant as this key, which is missing: another case, another
+// extension, one letter off. Taking no notice would make a new key, and the old one's certificates useless.
 func (d *Dir) misnamed(label string) error {
 	entries, err := d.entries(keysDir)
 	if err != nil {

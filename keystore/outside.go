@@ -2,9 +2,7 @@ package keystore
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,8 +23,8 @@ const (
 )
 
 // ReadFile reads a file from outside, of at most 1 MiB. It must be a regular file: a FIFO, a device or a directory is
-// refused without waiting for it. Links are followed, since mounts and deployments are made of them, and what is judged is
-// the file that was opened, with the directories that lead to it. Where the system cannot tell who has access, which
+// refused without waiting for it. Links are followed, since mounts and deployments are made of them, and what is judged
+// is the file that was opened, with the directories that lead to it. Where the system cannot tell who has access, which
 // Unchecked says, that is not judged. The error wraps fs.ErrNotExist when there is no such file.
 func ReadFile(path string, a Access) ([]byte, error) {
 	data, err := readOutside(path, a)
@@ -47,47 +45,8 @@ func readOutsideOnce(path string, a Access) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := regular(path, info); err != nil {
-		return nil, err
-	}
-	if err := a.judge(path, info); err != nil {
-		return nil, err
-	}
-	return readWhole(f, path, info, maxFile)
-}
-
-func regular(name string, info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file (%s)", name, info.Mode())
-	}
-	return nil
-}
-
-// readWhole reads a regular file of at most limit bytes, as it was when info was taken.
-func readWhole(f io.Reader, name string, info fs.FileInfo, limit int64) ([]byte, error) {
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), limit)
-	}
-	// One buffer of the right size: a buffer that grows would leave copies of a key behind.
-	data := make([]byte, info.Size()+1)
-	n, err := io.ReadFull(f, data)
-	if n == len(data) || err == nil {
-		clear(data)
-		return nil, fmt.Errorf("%s grows while it is read", name)
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	if int64(n) < info.Size() {
-		clear(data)
-		return nil, fmt.Errorf("%s shrinks while it is read", name)
-	}
-	return data[:n], nil
+	data, _, err := readJudged(f, path, maxFile, func(info fs.FileInfo) error { return a.judge(path, info) })
+	return data, err
 }
 
 // judge says whether the file that was opened is as private as it must be.
@@ -123,8 +82,8 @@ func unwritable(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// guardedWay looks at the directories that lead to a name, and at those of the file that it stands for: whoever owns one
-// of them, or may write to it, can put another file there.
+// guardedWay looks at the directories that lead to a name, and at those of the file that it stands for: whoever owns
+// one of them, or may write to it, can put another file there.
 func guardedWay(path string, open fs.FileInfo) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -155,10 +114,10 @@ func guardedWay(path string, open fs.FileInfo) error {
 	return nil
 }
 
-// OpenKeyFile opens a private key from outside, such as an external CA's, as a Dir keeps them: the file holds one key in
-// PKCS#8 and nothing else, in the clear when p is nil, and otherwise encrypted with its public half before it. It must be
-// Private. The Signer's label is the path, and so is what p is asked with. The error wraps fs.ErrNotExist, ErrAlgorithm or
-// ErrPassphrase.
+// OpenKeyFile opens a private key from outside, such as an external CA's, as a Dir keeps them: the file holds one key
+// in PKCS#8 and nothing else, in the clear when p is nil, and otherwise encrypted with its public half before it. It
+// must be Private. The Signer's label is the path, and so is what p is asked with. The error wraps fs.ErrNotExist,
+// ErrAlgorithm or ErrPassphrase.
 func OpenKeyFile(ctx context.Context, path string, p Passphrase) (Signer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("keystore: open key: %w", err)

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// A43, and issue 3's bad input: a file from outside is read when only those may have had access who may; what else stands
-// there is refused, at once, with an error that names it and says what to do. says is by Access; "" is read.
+// A43, and issue 3's bad input: a file from outside is read when only those may have had access who may; what else
+// stands there is refused, at once, with an error that names it and says what to do. says is by Access; "" is read.
 func TestReadFile(t *testing.T) {
 	asRoot := func(t *testing.T) {
 		if os.Geteuid() != 0 {
@@ -192,8 +192,8 @@ func TestOpenEncryptedKeyFile(t *testing.T) {
 	}
 }
 
-// A link that changes all the time, as a deployment's does: what is read is always one of the files whole, and never one
-// whose directory was not judged.
+// A link that changes all the time, as a deployment's does: what is read is always one of the files whole, and never
+// one whose directory was not judged.
 func TestReadWhileLinkChanges(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a", "b"} {
@@ -225,5 +225,20 @@ func TestReadWhileLinkChanges(t *testing.T) {
 		if err == nil && string(data) != "a" || err != nil && !errors.Is(err, errReplaced) && !strings.Contains(err.Error(), "chmod o-w") {
 			t.Errorf("%q, %v", data, err)
 		}
+	}
+}
+
+// The way is judged for the file that was opened: when the name stands for another by then, it is looked at again.
+func TestWayOfAnotherFile(t *testing.T) {
+	dir := t.TempDir()
+	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
+	for _, file := range []string{one, other} {
+		must(t, os.WriteFile(file, nil, 0o600))
+	}
+	info, err := os.Stat(one)
+	must(t, err)
+	must(t, guardedWay(one, info))
+	if err := guardedWay(other, info); !errors.Is(err, errReplaced) {
+		t.Error(err)
 	}
 }

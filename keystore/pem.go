@@ -22,10 +22,11 @@ func (e Element) Format(f fmt.State, _ rune) { io.WriteString(f, e.place()) }
 
 func (e Element) place() string { return fmt.Sprintf("line %d: %.40q", e.Line, e.Type) }
 
-// ParsePEM splits a file into its elements. It is strict where encoding/pem passes over what it cannot read: each broken
-// element is an error of its own in the one returned, with its line; so are a frame without its other half, headers
-// (RFC 1421; PEM of today has none), and text after the last element. Where there is any error there are no elements:
-// half a bundle is none. A file has at most 1 MiB. Text before an element is allowed (RFC 7468 §2), and returned with it.
+// ParsePEM splits a file into its elements. It is strict where encoding/pem passes over what it cannot read: each
+// broken element is an error of its own in the one returned, with its line; so are a frame without its other half,
+// headers (RFC 1421; PEM of today has none), and text after the last element. Where there is any error there are no
+// elements: half a bundle is none. A file has at most 1 MiB. Text before an element is allowed (RFC 7468 §2), and
+// returned with it.
 func ParsePEM(data []byte) ([]Element, error) {
 	elements, err := parsePEM(data)
 	if err != nil {

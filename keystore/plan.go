@@ -49,8 +49,9 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// Plan says what must be done so that the files are as they are to be, and does nothing; others are left alone. A file that
-// cannot be judged (a link, a directory, one too long) is an error. The plan of a second call after Apply is empty.
+// Plan says what must be done so that the files are as they are to be, and does nothing; others are left alone. A file
+// that cannot be judged (a link, a directory, one too long) is an error. The plan of a second call after Apply is
+// empty.
 func (f *Folder) Plan(want ...File) (Plan, error) {
 	p, err := f.plan(want)
 	if err != nil {
@@ -150,8 +151,9 @@ func (f *Folder) near(name string, asked map[string]bool) (notes []string, err e
 	return notes, err
 }
 
-// Apply does what a plan says, file by file. When one of its files is not as the plan found it, the error wraps ErrConflict
-// and nothing was done; else, after an error, each file is the old one or the new one, and another Plan says what is left.
+// Apply does what a plan says, file by file. When one of its files is not as the plan found it, the error wraps
+// ErrConflict and nothing was done; else, after an error, each file is the old one or the new one, and another Plan
+// says what is left.
 func (f *Folder) Apply(ctx context.Context, p Plan) error {
 	if err := f.apply(ctx, p); err != nil {
 		return fmt.Errorf("keystore: apply: %w", err)
@@ -195,8 +197,8 @@ func (f *Folder) do(c Change) error {
 	return err
 }
 
-// put keeps what it replaces or removes before it does so. A crash in between leaves a generation that is the file itself,
-// which is not kept twice.
+// put keeps what it replaces or removes before it does so. A crash in between leaves a generation that is the file
+// itself, which is not kept twice.
 func (f *Folder) put(c Change) error {
 	switch {
 	case c.Action == "remove" && f.keep > 0:

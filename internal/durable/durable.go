@@ -46,8 +46,8 @@ func (t *Tree) Write(name string, data []byte, mode fs.FileMode) error {
 	return t.Put(name, File{Data: data, Mode: mode})
 }
 
-// Put replaces the file name, whose directory must exist. After an error the file is the old one or the new one; the new
-// one's durability is then open, and SyncDir settles it.
+// Put replaces the file name, whose directory must exist. After an error the file is the old one or the new one; the
+// new one's durability is then open, and SyncDir settles it.
 func (t *Tree) Put(name string, file File) error {
 	if err := t.Place(name, file); err != nil {
 		return err
@@ -56,7 +56,8 @@ func (t *Tree) Put(name string, file File) error {
 	return t.SyncDir(path.Dir(name))
 }
 
-// Place is Put without the flush of the directory: what another call flushes there makes it durable too, content and name.
+// Place is Put without the flush of the directory: what another call flushes there makes it durable too, content and
+// name.
 func (t *Tree) Place(name string, file File) error {
 	temp := fmt.Sprintf("%s/%d-%d", Temp, os.Getpid(), t.temporary.Add(1))
 	err := t.fill(temp, file)
