@@ -186,16 +186,16 @@ func TestGuards(t *testing.T) {
 		}, ErrTakenBack},
 		"a cut-off is not a whole time": {func() (*Registry, error) {
 			return r.Put(Entry{Member: node("x"), Current: key(9), VoidBefore: noon.Add(1)})
-		}, anyError},
-		"no tombstone, yet an end": {func() (*Registry, error) { return r.Put(Entry{Member: node("x"), Current: key(9), ForgetAfter: noon}) }, anyError},
-		"a next pin alone":         {func() (*Registry, error) { return r.SetPins(node("a"), Certificate{}, leaf(1)) }, anyError},
-		"a pin twice":              {func() (*Registry, error) { return r.SetPins(node("a"), leaf(1), leaf(1)) }, anyError},
-		"a cut-off of no role":     {func() (*Registry, error) { return r.VoidRole(Cutoff{"admin", noon}, noon) }, anyError},
+		}, errAny},
+		"no tombstone, yet an end": {func() (*Registry, error) { return r.Put(Entry{Member: node("x"), Current: key(9), ForgetAfter: noon}) }, errAny},
+		"a next pin alone":         {func() (*Registry, error) { return r.SetPins(node("a"), Certificate{}, leaf(1)) }, errAny},
+		"a pin twice":              {func() (*Registry, error) { return r.SetPins(node("a"), leaf(1), leaf(1)) }, errAny},
+		"a cut-off of no role":     {func() (*Registry, error) { return r.VoidRole(Cutoff{"admin", noon}, noon) }, errAny},
 		"two cut-offs of a role":   {func() (*Registry, error) { return NewRegistry(Version{}, nil, Cutoff{User, noon}, Cutoff{User, noon}) }, ErrDuplicate},
-		"a cut-off at no time":     {func() (*Registry, error) { return NewRegistry(Version{}, nil, Cutoff{User, time.Time{}}) }, anyError},
+		"a cut-off at no time":     {func() (*Registry, error) { return NewRegistry(Version{}, nil, Cutoff{User, time.Time{}}) }, errAny},
 	} {
 		got, err := test.edit()
-		if good := err == nil && test.want == nil || err != nil && (test.want == anyError || errors.Is(err, test.want)); !good || (got != nil) != (err == nil) {
+		if good := err == nil && test.want == nil || err != nil && (test.want == errAny || errors.Is(err, test.want)); !good || (got != nil) != (err == nil) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
@@ -209,7 +209,7 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-var anyError = errors.New("any error")
+var errAny = errors.New("any error")
 
 // B69: a tombstone stands to its end and no longer; what has none stands for ever.
 func TestForget(t *testing.T) {

@@ -472,6 +472,10 @@ func TestRegistryText(t *testing.T) {
 		"flags turned":  node("x").String() + " " + key(7).String() + " - rp\n",
 		"carriage":      strings.ReplaceAll(below, "\n", "\r\n"),
 		"long line":     strings.Repeat("x", 4096) + "\n",
+		"dot":           node("-").String() + " " + key(7).String() + " - -\nspiffe://prod.example/node/. " + key(8).String() + " - -\n",
+		"two dots":      node("-").String() + " " + key(7).String() + " - -\nspiffe://prod.example/node/.. " + key(8).String() + " - -\n",
+		"long id":       node("-").String() + " " + key(7).String() + " - -\nspiffe://prod.example/node/" + strings.Repeat("x", 256) + " " + key(8).String() + " - -\n",
+		"upper escape":  node("-").String() + " " + key(7).String() + " - -\nspiffe://prod.example/node/_5F " + key(8).String() + " - -\n",
 	} {
 		if _, err := ParseRegistry(Version{1, 1}, []byte(form+bad)); !refusedText(err) {
 			t.Errorf("%s: %v\n%s", name, err, bad)

@@ -15,7 +15,7 @@ import (
 
 // DESIGN §9: a member costs at most 90 bytes, its name and keys and the ways to find them included.
 func TestBytesPerEntry(t *testing.T) {
-	const n = 100_000
+	const n = 30_000
 	entries := nodesFrom(0, n)
 	before := heap()
 	r := registry(t, entries...)
@@ -135,6 +135,29 @@ func agree(t *testing.T, r *Registry, m model, names []Identity) {
 				}
 			}
 		}
+	}
+}
+
+// A UUID is kept as 16 bytes; a member whose id is those very bytes is another one.
+func TestBytesOfAUUID(t *testing.T) {
+	const text = "30313233-3435-3637-3839-616263646566"
+	uuid, raw := Entry{Member: node(text), Current: key(1)}, Entry{Member: node("0123456789abcdef"), Current: key(1)}
+	one, other := registry(t, uuid), registry(t, raw)
+	if e, ok := one.Member(raw.Member); ok {
+		t.Errorf("%v was found", e.Member)
+	}
+	if e, ok := other.Member(uuid.Member); ok {
+		t.Errorf("%v was found", e.Member)
+	}
+	if check(one, raw.Member, key(1), Open) != OthersKey || check(other, uuid.Member, key(1), Open) != OthersKey {
+		t.Error("one has the other's key")
+	}
+	if got, err := one.Apply(Version{1, 2}, Difference(one, other), other.Digest()); err != nil || got.Digest() != other.Digest() {
+		t.Errorf("they do not differ: %v", err)
+	}
+	raw.Current = key(2)
+	if both, err := one.Add(raw); err != nil || both.Len() != 2 {
+		t.Errorf("both: %v", err)
 	}
 }
 
