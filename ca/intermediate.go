@@ -32,7 +32,7 @@ func NewIntermediateRequest(signer crypto.Signer, cluster fingerprint.ClusterID)
 	if err != nil {
 		return nil, fmt.Errorf("ca: request of an intermediate of %q: %w", cluster.Domain, err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: requestBlock, Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: pemRequests[0], Bytes: der}), nil
 }
 
 // SignIntermediate answers a request file with a response file: the intermediate's certificate and the authority's own,
@@ -50,9 +50,9 @@ func (a *Authority) signIntermediate(request []byte, r IntermediateRequest) (*x5
 	if err := a.cluster.Validate(); err != nil {
 		return nil, err
 	}
-	der, err := onlyBlock(request, requestBlock, maxRequest)
+	der, err := decodeRequest(request)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+		return nil, err
 	}
 	csr, err := parseRequest(der, a.cluster.URI())
 	if err != nil {

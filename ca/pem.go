@@ -2,6 +2,7 @@ package ca
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,16 +23,24 @@ var pemRequests = []string{"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
 // are well made, or trusted; package verify judges that. For a file that decides who is trusted, take keystore.ReadFile
 // with keystore.Trusted.
 func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
-	elements, err := keystore.ParsePEM(data)
+	list, err := parseCertificates(data)
 	if err != nil {
 		return nil, fmt.Errorf("ca: certificates: %w", err)
+	}
+	return list, nil
+}
+
+func parseCertificates(data []byte) ([]*x509.Certificate, error) {
+	elements, err := keystore.ParsePEM(data)
+	if err != nil {
+		return nil, err
 	}
 	var list []*x509.Certificate
 	var broken []error
 	for _, e := range elements {
 		c, err := certificate(e)
 		if err != nil {
-			broken = append(broken, fmt.Errorf("ca: certificates: line %d: %w", e.Line, err))
+			broken = append(broken, fmt.Errorf("line %d: %w", e.Line, err))
 		}
 		list = append(list, c)
 	}
@@ -51,17 +60,48 @@ func certificate(e keystore.Element) (*x509.Certificate, error) {
 	return x509.ParseCertificate(e.Bytes)
 }
 
+// parseChain reads a file that is to be a chain, which is short.
+func parseChain(file []byte) ([]*x509.Certificate, error) {
+	if len(file) > maxChainFile {
+		return nil, fmt.Errorf("%d bytes of certificates, at most %d: %w", len(file), maxChainFile, ErrChain)
+	}
+	chain, err := parseCertificates(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrChain, err)
+	}
+	if len(chain) > maxChain {
+		return nil, fmt.Errorf("%d certificates, at most %d: %w", len(chain), maxChain, ErrChain)
+	}
+	return chain, nil
+}
+
+func encodeChain(certificates ...*x509.Certificate) []byte {
+	var b []byte
+	for _, c := range certificates {
+		b = append(b, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw})...)
+	}
+	return b
+}
+
 // DecodeRequest reads a PEM file that holds one certification request, and returns it as ParseRequest takes it. The
 // error wraps ErrRequest.
 func DecodeRequest(data []byte) ([]byte, error) {
+	der, err := decodeRequest(data)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	return der, nil
+}
+
+func decodeRequest(data []byte) ([]byte, error) {
 	elements, err := keystore.ParsePEM(data)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("ca: %w: %w", ErrRequest, err)
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	case !slices.Contains(pemRequests, elements[0].Type):
-		return nil, fmt.Errorf("ca: %w: line %d: %.40q, want %q", ErrRequest, elements[0].Line, elements[0].Type, pemRequests[0])
+		return nil, fmt.Errorf("%w: line %d: %.40q, want %q", ErrRequest, elements[0].Line, elements[0].Type, pemRequests[0])
 	case len(elements) > 1:
-		return nil, fmt.Errorf("ca: %w: line %d: %.40q follows the request: give each a file of its own", ErrRequest, elements[1].Line, elements[1].Type)
+		return nil, fmt.Errorf("%w: line %d: %.40q follows the request: give each a file of its own", ErrRequest, elements[1].Line, elements[1].Type)
 	}
 	return elements[0].Bytes, nil
 }
