@@ -170,12 +170,12 @@ func (d *place) lock(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	unlock, err := d.lockProcesses(ctx)
+	leave := func() { <-d.turn }
+	unlock, err := d.lockProcesses(ctx, leave)
 	if err != nil {
-		<-d.turn
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	return func() { unlock(); <-d.turn }, nil
+	return func() { unlock(); leave() }, nil
 }
 
 // wake tells the watches of this process that something was written.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -174,10 +175,24 @@ func TestLockedElsewhere(t *testing.T) {
 	// One who is in the kernel already, waiting for the lock.
 	file, err := d.tree.Root.OpenFile(lockFile, os.O_RDWR, 0)
 	must(t, err)
-	if err := flock(ctx, file); !errors.Is(err, context.Canceled) {
+	left := make(chan struct{})
+	if waits, err := flock(ctx, file, func() { close(left) }); !waits || !errors.Is(err, context.Canceled) {
 		t.Errorf("wait: %v", err)
 	}
+	// However many give up waiting, one goroutine, and with it one thread, waits on.
+	before := runtime.NumGoroutine()
+	for range 100 {
+		short, cancel := context.WithTimeout(background, time.Millisecond)
+		if _, err := d.Replace(short, "k", first, []byte("late")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("replace: %v", err)
+		}
+		cancel()
+	}
+	if n := runtime.NumGoroutine(); n > before+3 {
+		t.Errorf("%d goroutines wait for the lock", n-before)
+	}
 	release()
+	<-left
 	if _, err := d.Replace(background, "k", first, []byte("new")); err != nil {
 		t.Errorf("after the lock was given back: %v", err)
 	}

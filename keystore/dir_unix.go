@@ -31,14 +31,21 @@ func owned(path string, info fs.FileInfo) error {
 
 // lockProcesses takes the lock in the kernel, which releases it when a process dies. Each call opens the file anew,
 // since a lock belongs to an open file. Somebody may remove the file while it is locked; a lock on a file without a
-// name would hold off nobody, so the name is looked at again.
-func (d *place) lockProcesses(ctx context.Context) (unlock func(), err error) {
+// name would hold off nobody, so the name is looked at again. After an error leave is called, when nobody waits in the
+// kernel any more: perhaps later.
+func (d *place) lockProcesses(ctx context.Context, leave func()) (unlock func(), err error) {
+	waits := false
+	defer func() {
+		if err != nil && !waits {
+			leave()
+		}
+	}()
 	for range maxRelocks {
 		f, err := d.tree.Root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := flock(ctx, f); err != nil {
+		if waits, err = flock(ctx, f, leave); err != nil {
 			return nil, err
 		}
 		info, err := f.Stat()
@@ -56,21 +63,23 @@ func (d *place) lockProcesses(ctx context.Context) (unlock func(), err error) {
 	return nil, fmt.Errorf("%s: %w", lockFile, errReplaced)
 }
 
-// flock waits for the lock until ctx ends. Then, or on an error, f gets closed.
-func flock(ctx context.Context, f *os.File) error {
-	err := flockNow(f, syscall.LOCK_EX|syscall.LOCK_NB)
+// flock waits for the lock until ctx ends. Then, or on an error, f gets closed. When ctx ends first, somebody still waits
+// in the kernel, and calls leave when that is over.
+func flock(ctx context.Context, f *os.File, leave func()) (waits bool, err error) {
+	err = flockNow(f, syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return flockWaiting(ctx, f)
+		return flockWaiting(ctx, f, leave)
 	}
 	if err != nil {
-		return errors.Join(err, f.Close())
+		err = errors.Join(err, f.Close())
 	}
-	return nil
+	return false, err
 }
 
-// flockWaiting waits in a goroutine, since the call takes no context. When ctx ends first, the goroutine closes the file
-// as soon as the kernel gives it the lock.
-func flockWaiting(ctx context.Context, f *os.File) error {
+// flockWaiting waits in a goroutine, since the call takes no context: the kernel gives the lock to whoever came first,
+// which asking again and again would not. Each such wait costs a thread, so while one goes on after its caller has
+// left, no other begins.
+func flockWaiting(ctx context.Context, f *os.File, leave func()) (waits bool, err error) {
 	got := make(chan error)
 	go func() {
 		err := flockNow(f, syscall.LOCK_EX)
@@ -81,13 +90,14 @@ func flockWaiting(ctx context.Context, f *os.File) error {
 		case got <- err:
 		case <-ctx.Done():
 			f.Close()
+			leave()
 		}
 	}()
 	select {
 	case err := <-got:
-		return err
+		return false, err
 	case <-ctx.Done():
-		return ctx.Err()
+		return true, ctx.Err()
 	}
 }
 
