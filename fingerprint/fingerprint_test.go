@@ -578,35 +578,12 @@ func FuzzParseRegistry(f *testing.F) {
 
 // DESIGN §9: authorised by registry, against the SHA-256 of a P-256 key, which is the least that it can cost.
 func BenchmarkCheck(b *testing.B) {
-	entries := make([]Entry, 10_000)
-	for i := range entries {
-		entries[i] = Entry{Member: node(fmt.Sprint(i)), Current: key(i)}
-	}
+	entries := nodesFrom(0, 10_000)
 	r, err := NewRegistry(Version{1, 1}, entries)
 	if err != nil {
 		b.Fatal(err)
 	}
-	spki := make([]byte, 91)
-	at := 0
-	var ours, limit time.Duration
-	b.ReportAllocs()
-	for b.Loop() {
-		start := time.Now()
-		for range 100 {
-			sink = OfKey(spki)
-		}
-		middle := time.Now()
-		for range 100 {
-			at = (at + 4711) % len(entries) // another peer each time, so that caches do not flatter
-			if check(r, entries[at].Member, entries[at].Current, Listed) != Admitted {
-				b.Fatal("refused")
-			}
-		}
-		limit += middle.Sub(start)
-		ours += time.Since(middle)
-	}
-	b.ReportMetric(float64(ours)/float64(100*b.N), "ns/check")
-	b.ReportMetric(float64(ours)/float64(limit), "ratio")
+	compare(b, entries, func(e *Entry) bool { return check(r, e.Member, e.Current, Listed) == Admitted })
 }
 
 var sink Key

@@ -2,6 +2,7 @@ package fingerprint_test
 
 import (
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,12 +40,15 @@ func BenchmarkMillion(b *testing.B) {
 	})
 	text, _ := r.AppendText(nil)
 	b.Run("load", func(b *testing.B) {
+		fastest := time.Hour
 		for b.Loop() {
+			start := time.Now()
 			if again, err := ParseRegistry(r.Version(), text); err != nil || again.Digest() != r.Digest() {
 				b.Fatal(err)
 			}
+			fastest = min(fastest, time.Since(start))
 		}
-		b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/load")
+		b.ReportMetric(fastest.Seconds(), "s/fastest")
 	})
 	b.Run("edit", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
@@ -56,6 +60,26 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("edit-10000-as-one", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := r.Put(nodesFrom(million, 10_000)...); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	next, err := r.Revoke(entries[0].Member)
+	if err != nil {
+		b.Fatal(err)
+	}
+	difference := Difference(r, next)
+	b.Run("difference", func(b *testing.B) {
+		for b.Loop() {
+			if d := Difference(r, next); len(d) != len(difference) {
+				b.Fatal("another difference")
+			}
+		}
+		b.ReportMetric(float64(len(difference)), "B")
+	})
+	b.Run("apply", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := r.Apply(next.Version(), difference, next.Digest()); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -77,7 +101,7 @@ func nodesFrom(first, n int) []Entry {
 func compare(b *testing.B, entries []Entry, lookUp func(*Entry) bool) {
 	spki := make([]byte, 91)
 	var peers [100]Entry
-	var ours, limit time.Duration
+	var ours, limit []time.Duration
 	at := 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -96,10 +120,15 @@ func compare(b *testing.B, entries []Entry, lookUp func(*Entry) bool) {
 				b.Fatal("wrong answer")
 			}
 		}
-		limit += middle.Sub(start)
-		ours += time.Since(middle)
+		ours = append(ours, time.Since(middle))
+		limit = append(limit, middle.Sub(start))
 	}
-	n := float64(len(peers) * b.N)
-	b.ReportMetric(float64(ours)/n, "ns/look-up")
-	b.ReportMetric(float64(ours)/float64(limit), "ratio")
+	b.ReportMetric(float64(median(ours))/float64(len(peers)), "ns/look-up")
+	b.ReportMetric(float64(median(ours))/float64(median(limit)), "ratio")
+}
+
+// median, since whoever else runs on the machine makes some batches a hundred times longer.
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
 }
