@@ -144,6 +144,14 @@ func BenchmarkIssue(b *testing.B) {
 	}
 }
 
+// BenchmarkRecorded is what the record adds: chained, in the Memory store.
+func BenchmarkRecorded(b *testing.B) {
+	c := newBenchCluster(b, keystore.P256)
+	ruled := *c
+	ruled.root = c.root.Under(ca.Rules{Recorder: openLog(b, keystore.NewMemory()).Recorder(background)})
+	contest(b, []string{"issue", "recorded"}, []func() error{c.issue, ruled.issue})
+}
+
 // BenchmarkSelfCheck is what is not to be traded: of an issuance's cost over the raw signature most is the check of it.
 func BenchmarkSelfCheck(b *testing.B) {
 	c := newBenchCluster(b, keystore.P256)

@@ -193,6 +193,17 @@ func (l *Log) follow(ctx context.Context) error {
 	return nil
 }
 
+// issuance reads what an entry records.
+func (e entry) issuance() (i Issuance, err error) {
+	if err = dsse.Decode(e.Issuance, &i); err != nil {
+		return Issuance{}, fmt.Errorf("entry %d: %w: %w", e.Number, ErrLog, err)
+	}
+	if serial, err := hex.DecodeString(i.Serial); err != nil || len(serial) != serialSize {
+		return Issuance{}, fmt.Errorf("entry %d: serial %.64q is not of %d bytes: %w", e.Number, i.Serial, serialSize, ErrLog)
+	}
+	return i, nil
+}
+
 // entries yields all entries in order, each after it was found to follow from the one before. It ends after an error.
 func (l *Log) entries(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
@@ -226,7 +237,7 @@ func (l *Log) All(ctx context.Context) iter.Seq2[Issuance, error] {
 				continue
 			}
 			if err == nil {
-				err = dsse.Decode(e.Issuance, &i)
+				i, err = e.issuance()
 			}
 			if err != nil {
 				yield(Issuance{}, fmt.Errorf("ca: issuance log %q: %w", l.prefix, err))
@@ -284,8 +295,8 @@ func (l *Log) sweep(ctx context.Context, e entry) error {
 	if err != nil {
 		return err
 	}
-	var i Issuance
-	if err := dsse.Decode(e.Issuance, &i); err != nil {
+	i, err := e.issuance()
+	if err != nil {
 		return err
 	}
 	value, err := json.Marshal(entry{chained: e.chained})

@@ -407,3 +407,37 @@ func TestLogIsNotContinuedAfterAForgery(t *testing.T) {
 		t.Errorf("an entry under another number: %v", err)
 	}
 }
+
+// FuzzLog puts anything where the first entry stands: it is an entry that verifies, or an error that wraps ErrLog.
+func FuzzLog(f *testing.F) {
+	store := keystore.NewMemory()
+	if err := openLog(f, store).Recorder(background).Record(ca.Issuance{Kind: "node leaf", Serial: strings.Repeat("1", 32)}); err != nil {
+		f.Fatal(err)
+	}
+	record, err := store.Load(background, "issued/entry/00000000000000000001")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record.Value)
+	f.Add([]byte(`{"number":1,"previous":"","job":true,"not_after":"2020-01-01T00:00:00Z","digest":""}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		store := keystore.NewMemory()
+		if _, err := store.Replace(background, "issued/entry/00000000000000000001", 0, value); err != nil {
+			t.Skip()
+		}
+		l, err := ca.OpenLog(background, store, "issued")
+		if err == nil {
+			err = l.Verify(background, time.Now())
+		}
+		if err == nil {
+			_, err = l.Sweep(background, time.Now())
+		}
+		if err == nil {
+			for _, err = range l.All(background) {
+			}
+		}
+		if err != nil && !errors.Is(err, ca.ErrLog) {
+			t.Error(err)
+		}
+	})
+}
