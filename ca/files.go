@@ -53,8 +53,8 @@ func parseChain(file []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-// readBlocks reads 1 to most PEM blocks of one kind with nothing but white space around them. What pem.Decode would skip
-// is refused: a block that it cannot read would be missing without a word, and a private key has no business here.
+// readBlocks reads 1 to most PEM blocks of one kind with nothing but white space around them. What pem.Decode would
+// skip is refused: a block that it cannot read would be missing without a word, and a private key has no business here.
 func readBlocks(file []byte, kind string, most int) (blocks [][]byte, err error) {
 	for rest := bytes.TrimSpace(file); len(rest) > 0; rest = bytes.TrimSpace(rest) {
 		block, after := pem.Decode(rest)

@@ -67,7 +67,7 @@ func TestIntermediate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := intermediate.SignIntermediate(below, ca.IntermediateRequest{}); !errors.Is(err, ca.ErrNotAsked) {
+	if _, err := intermediate.SignIntermediate(below, ca.IntermediateRequest{Clamp: true}); !errors.Is(err, ca.ErrNotAsked) {
 		t.Errorf("an intermediate of path length 0 signed a CA: %v", err)
 	}
 	if _, err := intermediate.Bridge(newRoot(t, id, 2, keystore.P256).Certificate()); !errors.Is(err, ca.ErrNotAsked) {

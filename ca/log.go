@@ -16,8 +16,9 @@ import (
 	"github.com/clusterca/clusterca/keystore"
 )
 
-// Log is a record of issuances in a store: numbered from 1, each entry with the hash of the one before, so that none can
-// be changed, moved or taken out without all later ones. Several daemons may append to one. It is safe for concurrent use.
+// Log is a record of issuances in a store: numbered from 1, each entry with the hash of the one before, so that none
+// can be changed, moved or taken out without all later ones. Several daemons may append to one. It is safe for
+// concurrent use.
 type Log struct {
 	store  keystore.Store
 	prefix string
@@ -250,8 +251,8 @@ func (l *Log) All(ctx context.Context) iter.Seq2[Issuance, error] {
 	}
 }
 
-// Verify reads the whole log: every entry follows from the one before, what is missing was an expired job's, and each of
-// the heads that somebody kept (a member, an auditor) is in it. The error wraps ErrLog.
+// Verify reads the whole log: every entry follows from the one before, what is missing was an expired job's, and each
+// of the heads that somebody kept (a member, an auditor) is in it. The error wraps ErrLog.
 func (l *Log) Verify(ctx context.Context, now time.Time, kept ...LogHead) error {
 	seen := make(map[LogHead]bool)
 	for e, err := range l.entries(ctx) {

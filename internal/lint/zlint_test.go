@@ -144,8 +144,8 @@ func (m *maker) below(by *ca.Authority, a keystore.Algorithm, now time.Time) map
 	return made
 }
 
-// A18, A10, B8: zlint finds no error and nothing to warn of in any certificate that we make, of any algorithm, before and
-// after the year in which the form of dates changes.
+// A18, A10, B8: zlint finds no error and nothing to warn of in any certificate that we make, of any algorithm, before
+// and after the year in which the form of dates changes.
 func TestZLint(t *testing.T) {
 	registry := rfcLints(t)
 	for _, a := range []keystore.Algorithm{keystore.P256, keystore.P384, keystore.Ed25519, keystore.RSA3072, keystore.RSA2048} {
