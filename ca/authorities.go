@@ -11,8 +11,8 @@ import (
 	"github.com/clusterca/clusterca/fingerprint"
 )
 
-// Authorities are the CAs of one cluster that may sign at present. It is immutable and safe for concurrent use; With and
-// Without give another one.
+// Authorities are the CAs of one cluster that may sign at present. It is immutable and safe for concurrent use; With
+// and Without give another one.
 type Authorities struct{ list []*Authority }
 
 // ErrNeeded is wrapped when an authority cannot be removed, because certificates that it issued are still in use.
@@ -51,10 +51,10 @@ func (s *Authorities) Signer(key fingerprint.Key) (*Authority, error) {
 	return found, nil
 }
 
-// Without removes the authority of a key. What it issued and has not expired now (zero: the present) is looked for among
-// the recorded issuances (Log.All): while there is any, the list is returned with an error that wraps ErrNeeded; with
-// force the authority is removed all the same, and the list says who is cut off. Without any record (nil) force is the
-// only way. The error wraps fs.ErrNotExist when there is no such authority.
+// Without removes the authority of a key. What it issued and has not expired now (zero: the present) is looked for
+// among the recorded issuances (Log.All): while there is any, the list is returned with an error that wraps ErrNeeded;
+// with force the authority is removed all the same, and the list says who is cut off. Without any record (nil) force is
+// the only way. The error wraps fs.ErrNotExist when there is no such authority.
 func (s *Authorities) Without(key fingerprint.Key, recorded iter.Seq2[Issuance, error], now time.Time, force bool) (*Authorities, []Issuance, error) {
 	if _, err := s.Signer(key); err != nil || key.IsZero() {
 		return nil, nil, fmt.Errorf("ca: remove an authority: name its key: %w", errors.Join(err, fs.ErrNotExist))

@@ -77,8 +77,8 @@ func createRoot(signer crypto.Signer, r RootRequest) (*Authority, error) {
 	return a.Under(r.Rules), nil
 }
 
-// authorityDraft is what all CA certificates have in common. The URI constraint is a second line only: verifiers compare
-// the whole identity.
+// authorityDraft is what all CA certificates have in common. The URI constraint is a second line only: verifiers
+// compare the whole identity.
 func authorityDraft(p *profile, cluster fingerprint.ClusterID, key publicKey, v validity) *draft {
 	return &draft{profile: p, key: key, validity: v, cluster: cluster.UUID, uri: cluster.URI(), domain: cluster.Domain}
 }

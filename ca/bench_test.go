@@ -26,8 +26,9 @@ import (
 	"github.com/clusterca/clusterca/keystore"
 )
 
-// contest runs contestants in turns and reports each one's median time and its ratio to the first's. Whoever goes first in
-// a round has the colder caches, so the first one changes; the median leaves out the rounds that a neighbour disturbed.
+// contest runs contestants in turns and reports each one's median time and its ratio to the first's. Whoever goes first
+// in a round has the colder caches, so the first one changes; the median leaves out the rounds that a neighbour
+// disturbed.
 func contest(b *testing.B, names []string, run []func() error) {
 	spent := make([][]time.Duration, len(run))
 	for round := 0; b.Loop(); round++ {
@@ -142,6 +143,14 @@ func BenchmarkIssue(b *testing.B) {
 			contest(b, []string{"sign", "issue", "x509", "x509+parse"}, []func() error{sign, c.issue, c.x509Issue, c.x509Parsed})
 		})
 	}
+}
+
+// BenchmarkRecorded is what the record adds: chained, in the Memory store.
+func BenchmarkRecorded(b *testing.B) {
+	c := newBenchCluster(b, keystore.P256)
+	ruled := *c
+	ruled.root = c.root.Under(ca.Rules{Recorder: openLog(b, keystore.NewMemory()).Recorder(background)})
+	contest(b, []string{"issue", "recorded"}, []func() error{c.issue, ruled.issue})
 }
 
 // BenchmarkSelfCheck is what is not to be traded: of an issuance's cost over the raw signature most is the check of it.
@@ -265,8 +274,8 @@ func BenchmarkKeyAndCertificate(b *testing.B) {
 	contest(b, []string{"bare", "ours", "swarmkit"}, []func() error{bare, ours, c.swarmkitNode})
 }
 
-// swarmkitNode are swarmkit's steps for a node whose root is at hand: key, key in PEM, request in PEM, the signer's steps,
-// and the pair put together from PEM.
+// swarmkitNode are swarmkit's steps for a node whose root is at hand: key, key in PEM, request in PEM, the signer's
+// steps, and the pair put together from PEM.
 func (c *benchCluster) swarmkitNode() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

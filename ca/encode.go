@@ -22,13 +22,15 @@ var (
 	usualCertificateSize = 1024                  // bytes: the first guess at what a certificate takes
 )
 
+const serialSize = 16
+
 // draft is a certificate before it is encoded.
 type draft struct {
 	*profile
 	validity
-	serial  [16]byte // 127 random bits, positive: unique without anybody to ask (RFC 5280 §4.1.2.2)
-	cluster string   // its UUID, which the subject names
-	subject []byte   // encoded
+	serial  [serialSize]byte // 127 random bits, positive: unique without anybody to ask (RFC 5280 §4.1.2.2)
+	cluster string           // its UUID, which the subject names
+	subject []byte           // encoded
 	key     publicKey
 	issuer  *x509.Certificate // nil: the certificate is its own issuer
 	by      scheme            // how the issuer signs

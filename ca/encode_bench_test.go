@@ -12,8 +12,8 @@ import (
 	"github.com/clusterca/clusterca/keystore"
 )
 
-// DESIGN §9: a certificate encoded beyond its signature. Must: ≤ 20 % of a P-256 signature and 30 allocations; the key is
-// encoded too.
+// DESIGN §9: a certificate encoded beyond its signature. Must: ≤ 20 % of a P-256 signature and 30 allocations; the key
+// is encoded too.
 func BenchmarkEncode(b *testing.B) {
 	cluster := fingerprint.ClusterID{Domain: "prod.example", UUID: fingerprint.NewUUID()}
 	node := fingerprint.Identity{Domain: cluster.Domain, Role: fingerprint.Node, ID: fingerprint.NewUUID()}

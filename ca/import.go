@@ -14,10 +14,10 @@ import (
 )
 
 // Import takes a CA certificate that somebody else made, with its key, as the authority of a cluster: a root of another
-// tool, or a CA certificate that an external CA signed for the cluster. The file is PEM: the certificate, then those above
-// it as far as they are at hand, each checked against the next; nothing in it is skipped. A file with a private key is
-// refused. Whatever stands above it, the anchor that members trust is the authority's own certificate, by its key, and
-// never the external root: under that, every sister cluster would be trusted too.
+// tool, or a CA certificate that an external CA signed for the cluster. The file is PEM: the certificate, then those
+// above it as far as they are at hand, each checked against the next; nothing in it is skipped. A file with a private
+// key is refused. Whatever stands above it, the anchor that members trust is the authority's own certificate, by its
+// key, and never the external root: under that, every sister cluster would be trusted too.
 //
 // The error wraps ErrChain when a certificate is not good at this time (zero: the present) or cannot certify what a
 // cluster needs, ErrMismatch when the key is another's, keystore.ErrAlgorithm when one is weak, and
@@ -126,10 +126,10 @@ type Supplied struct {
 // ErrSupplied is wrapped when a certificate that an operator brought is not one that members would accept.
 var ErrSupplied = errors.New("certificate is not good for that member")
 
-// AcceptLeaf takes a certificate that an operator brought, after everything that a peer would ask of it: that it parses,
-// in whole and with nothing around it; that the key is its own and strong; that it names this identity, of this cluster,
-// and may do what the role does and no more; that it leads to the anchor now. The error names the first thing that is
-// wrong, and wraps ErrSupplied, ErrChain, ErrMismatch, keystore.ErrAlgorithm or fingerprint.ErrIdentity.
+// AcceptLeaf takes a certificate that an operator brought, after everything that a peer would ask of it: that it
+// parses, in whole and with nothing around it; that the key is its own and strong; that it names this identity, of this
+// cluster, and may do what the role does and no more; that it leads to the anchor now. The error names the first thing
+// that is wrong, and wraps ErrSupplied, ErrChain, ErrMismatch, keystore.ErrAlgorithm or fingerprint.ErrIdentity.
 func AcceptLeaf(s Supplied) (*Leaf, error) {
 	leaf, err := acceptLeaf(s)
 	if err != nil {

@@ -86,8 +86,9 @@ func (c *corporate) cluster() (fingerprint.ClusterID, *ca.Authority) {
 	return id, a
 }
 
-// A15, B11: under an external root the anchor is our own CA certificate. With that, members are good and those of a sister
-// cluster, signed by the same external root, are not; with the external root as the anchor the sister's would be.
+// A15, B11: under an external root the anchor is our own CA certificate. With that, members are good and those of a
+// sister cluster, signed by the same external root, are not; with the external root as the anchor the sister's would
+// be.
 func TestExternalChain(t *testing.T) {
 	corporate := newCorporate(t)
 	id, ours := corporate.cluster()
@@ -217,8 +218,8 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// A34: of several authorities the newest signs unless one is named; one is removed when nothing that it issued is in use,
-// or by force with the list.
+// A34: of several authorities the newest signs unless one is named; one is removed when nothing that it issued is in
+// use, or by force with the list.
 func TestAuthorities(t *testing.T) {
 	store := keystore.NewMemory()
 	id, first, l := recorded(t, store)

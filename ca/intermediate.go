@@ -22,8 +22,8 @@ type IntermediateRequest struct {
 }
 
 // NewIntermediateRequest makes the request file of an intermediate: where its key is, to be carried to the root, which
-// may be offline. It is one PEM block (PKCS#10) that proves possession of the signer's key and names the cluster; it holds
-// no secret. The error wraps fingerprint.ErrIdentity or keystore.ErrAlgorithm.
+// may be offline. It is one PEM block (PKCS#10) that proves possession of the signer's key and names the cluster; it
+// holds no secret. The error wraps fingerprint.ErrIdentity or keystore.ErrAlgorithm.
 func NewIntermediateRequest(signer crypto.Signer, cluster fingerprint.ClusterID) ([]byte, error) {
 	if err := cluster.Validate(); err != nil {
 		return nil, fmt.Errorf("ca: request of an intermediate: %w", err)
@@ -36,8 +36,8 @@ func NewIntermediateRequest(signer crypto.Signer, cluster fingerprint.ClusterID)
 }
 
 // SignIntermediate answers a request file with a response file: the intermediate's certificate and the authority's own,
-// in PEM. It may have no CA below it. From the request only the key is taken; one that names another cluster is refused.
-// The error wraps ErrRequest, keystore.ErrAlgorithm or ErrLifetime.
+// in PEM. It may have no CA below it. From the request only the key is taken; one that names another cluster is
+// refused. The error wraps ErrRequest, keystore.ErrAlgorithm or ErrLifetime.
 func (a *Authority) SignIntermediate(request []byte, r IntermediateRequest) ([]byte, error) {
 	c, err := a.signIntermediate(request, r)
 	if err != nil {
@@ -75,8 +75,8 @@ func (a *Authority) signIntermediate(request []byte, r IntermediateRequest) (*x5
 }
 
 // AcceptIntermediate puts the response file together with the key at whose place the request was made. The root is the
-// one that the caller trusts: what the file says of its root counts for nothing. The error wraps ErrMismatch when the key
-// is another's, and ErrChain when the certificate is not a good intermediate of the root's cluster at this time.
+// one that the caller trusts: what the file says of its root counts for nothing. The error wraps ErrMismatch when the
+// key is another's, and ErrChain when the certificate is not a good intermediate of the root's cluster at this time.
 func AcceptIntermediate(response []byte, signer crypto.Signer, root *x509.Certificate, now time.Time) (*Authority, error) {
 	a, err := acceptIntermediate(response, signer, root, now)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/clusterca/clusterca/keystore"
 )
 
-// ErrNotAsked is wrapped when a certificate is not what was asked for, or not what a careful verifier takes; it is never
-// signed.
+// ErrNotAsked is wrapped when a certificate is not what was asked for, or not what a careful verifier takes; it is
+// never signed.
 var ErrNotAsked = errors.New("certificate is not what was asked for")
 
 // rule is one thing that holds for every certificate we sign. It reads the certificate as a verifier would, and the
@@ -87,7 +87,7 @@ func subjectIsGood(c *x509.Certificate, d *draft) bool {
 
 func keyIsGood(c *x509.Certificate, d *draft) bool {
 	_, err := keystore.AlgorithmOf(c.PublicKey)
-	return err == nil && KeyOf(c) == d.key.fingerprint
+	return err == nil && bytes.Equal(c.RawSubjectPublicKeyInfo, d.key.spki)
 }
 
 func keyIsItsOwn(c *x509.Certificate, d *draft) bool {

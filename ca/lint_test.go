@@ -34,7 +34,8 @@ func testKey(t testing.TB, a keystore.Algorithm) keystore.Signer {
 	return k
 }
 
-// Each rule of the lint is broken once, by a draft that is encoded otherwise than it was asked for.
+// A11, A18, B96: each rule of the lint is broken once, the signature algorithm of the key's among them, by a draft that
+// is encoded otherwise than it was asked for.
 func TestLint(t *testing.T) {
 	now := time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
 	cluster := fingerprint.ClusterID{Domain: "prod.example", UUID: fingerprint.NewUUID()}

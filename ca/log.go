@@ -16,8 +16,9 @@ import (
 	"github.com/clusterca/clusterca/keystore"
 )
 
-// Log is a record of issuances in a store: numbered from 1, each entry with the hash of the one before, so that none can
-// be changed, moved or taken out without all later ones. Several daemons may append to one. It is safe for concurrent use.
+// Log is a record of issuances in a store: numbered from 1, each entry with the hash of the one before, so that none
+// can be changed, moved or taken out without all later ones. Several daemons may append to one. It is safe for
+// concurrent use.
 type Log struct {
 	store  keystore.Store
 	prefix string
@@ -193,6 +194,17 @@ func (l *Log) follow(ctx context.Context) error {
 	return nil
 }
 
+// issuance reads what an entry records.
+func (e entry) issuance() (i Issuance, err error) {
+	if err = dsse.Decode(e.Issuance, &i); err != nil {
+		return Issuance{}, fmt.Errorf("entry %d: %w: %w", e.Number, ErrLog, err)
+	}
+	if serial, err := hex.DecodeString(i.Serial); err != nil || len(serial) != serialSize {
+		return Issuance{}, fmt.Errorf("entry %d: serial %.64q is not of %d bytes: %w", e.Number, i.Serial, serialSize, ErrLog)
+	}
+	return i, nil
+}
+
 // entries yields all entries in order, each after it was found to follow from the one before. It ends after an error.
 func (l *Log) entries(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
@@ -226,7 +238,7 @@ func (l *Log) All(ctx context.Context) iter.Seq2[Issuance, error] {
 				continue
 			}
 			if err == nil {
-				err = dsse.Decode(e.Issuance, &i)
+				i, err = e.issuance()
 			}
 			if err != nil {
 				yield(Issuance{}, fmt.Errorf("ca: issuance log %q: %w", l.prefix, err))
@@ -239,8 +251,8 @@ func (l *Log) All(ctx context.Context) iter.Seq2[Issuance, error] {
 	}
 }
 
-// Verify reads the whole log: every entry follows from the one before, what is missing was an expired job's, and each of
-// the heads that somebody kept (a member, an auditor) is in it. The error wraps ErrLog.
+// Verify reads the whole log: every entry follows from the one before, what is missing was an expired job's, and each
+// of the heads that somebody kept (a member, an auditor) is in it. The error wraps ErrLog.
 func (l *Log) Verify(ctx context.Context, now time.Time, kept ...LogHead) error {
 	seen := make(map[LogHead]bool)
 	for e, err := range l.entries(ctx) {
@@ -284,8 +296,8 @@ func (l *Log) sweep(ctx context.Context, e entry) error {
 	if err != nil {
 		return err
 	}
-	var i Issuance
-	if err := dsse.Decode(e.Issuance, &i); err != nil {
+	i, err := e.issuance()
+	if err != nil {
 		return err
 	}
 	value, err := json.Marshal(entry{chained: e.chained})

@@ -89,7 +89,8 @@ type recorder func(ca.Issuance) error
 
 func (r recorder) Record(i ca.Issuance) error { return r(i) }
 
-// A certificate whose record failed is not released; a serial number that was issued before is drawn again, not for ever.
+// A certificate whose record failed is not released; a serial number that was issued before is drawn again, not for
+// ever.
 func TestRecorderFails(t *testing.T) {
 	id := newID(t)
 	node := ca.Request{Cluster: id, Identity: member(t, id, fingerprint.Node, "n"), PublicKey: newKey(t, keystore.P256).Public()}
@@ -271,8 +272,8 @@ func remove(t *testing.T, s *keystore.Memory, key string) {
 	}
 }
 
-// A39: a job's certificate lives an hour, at most 7 days; when it has expired its record is swept, nobody else's is, and
-// the chain holds.
+// A39: a job's certificate lives an hour, at most 7 days; when it has expired its record is swept, nobody else's is,
+// and the chain holds.
 func TestJobsAreSwept(t *testing.T) {
 	store := keystore.NewMemory()
 	id, root, l := recorded(t, store)
@@ -347,8 +348,8 @@ func (f *faulty) Remove(ctx context.Context, key string, old keystore.Revision) 
 	return errPower
 }
 
-// A50: a write that fails, or is cut off after it was made, at any point of recording and sweeping: whoever opens the log
-// next finds a whole chain, every released certificate in it, and goes on.
+// A50: a write that fails, or is cut off after it was made, at any point of recording and sweeping: whoever opens the
+// log next finds a whole chain, every released certificate in it, and goes on.
 func TestLogSurvivesEveryWrite(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for k := range 12 {
@@ -406,4 +407,38 @@ func TestLogIsNotContinuedAfterAForgery(t *testing.T) {
 	if _, err := ca.OpenLog(background, store, "issued"); !errors.Is(err, ca.ErrLog) {
 		t.Errorf("an entry under another number: %v", err)
 	}
+}
+
+// FuzzLog puts anything where the first entry stands: it is an entry that verifies, or an error that wraps ErrLog.
+func FuzzLog(f *testing.F) {
+	store := keystore.NewMemory()
+	if err := openLog(f, store).Recorder(background).Record(ca.Issuance{Kind: "node leaf", Serial: strings.Repeat("1", 32)}); err != nil {
+		f.Fatal(err)
+	}
+	record, err := store.Load(background, "issued/entry/00000000000000000001")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record.Value)
+	f.Add([]byte(`{"number":1,"previous":"","job":true,"not_after":"2020-01-01T00:00:00Z","digest":""}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		store := keystore.NewMemory()
+		if _, err := store.Replace(background, "issued/entry/00000000000000000001", 0, value); err != nil {
+			t.Skip()
+		}
+		l, err := ca.OpenLog(background, store, "issued")
+		if err == nil {
+			err = l.Verify(background, time.Now())
+		}
+		if err == nil {
+			_, err = l.Sweep(background, time.Now())
+		}
+		if err == nil {
+			for _, err = range l.All(background) {
+			}
+		}
+		if err != nil && !errors.Is(err, ca.ErrLog) {
+			t.Error(err)
+		}
+	})
 }

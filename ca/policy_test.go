@@ -56,7 +56,8 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// A12: an authority's rules may raise the cap of leaves for members that are renewed by hand, and never past the issuer.
+// A12: an authority's rules may raise the cap of leaves for members that are renewed by hand, and never past the
+// issuer.
 func TestLongestLeaf(t *testing.T) {
 	id := newID(t)
 	day := 24 * time.Hour
@@ -70,5 +71,39 @@ func TestLongestLeaf(t *testing.T) {
 	}
 	if err := issue(376 * day); !errors.Is(err, ca.ErrLifetime) {
 		t.Errorf("over the raised cap: %v", err)
+	}
+}
+
+// A27, B7: with the registry as the policy, a key that another member has, or that was revoked with its member, is refused,
+// whatever proof of possession came with it; a renewal with the member's own key is not.
+func TestPolicyRefusesKeysOfOthers(t *testing.T) {
+	id := newID(t)
+	mine, theirs, revoked := newKey(t, keystore.P256), newKey(t, keystore.P256), newKey(t, keystore.P256)
+	entry := func(name string, k keystore.Signer, gone bool) fingerprint.Entry {
+		f, err := fingerprint.OfPublicKey(k.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fingerprint.Entry{Member: member(t, id, fingerprint.Node, name), Current: f, Revoked: gone}
+	}
+	registry, err := fingerprint.NewRegistry(fingerprint.Version{Term: 1, Number: 1}, []fingerprint.Entry{entry("a", mine, false), entry("b", theirs, false), entry("c", revoked, true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := newRoot(t, id, 1, keystore.P256).Under(ca.Rules{Policy: func(r ca.Request, granted time.Duration) (time.Duration, error) {
+		key, err := fingerprint.OfPublicKey(r.PublicKey)
+		if owner, known := registry.ByKey(key); known && (owner.Member != r.Identity || owner.Revoked) {
+			err = errors.New("the key is " + owner.Member.String() + "'s")
+		}
+		return granted, err
+	}})
+	for name, test := range map[string]struct {
+		key     keystore.Signer
+		refused bool
+	}{"its own": {mine, false}, "a new one": {newKey(t, keystore.P256), false}, "another's": {theirs, true}, "a revoked one": {revoked, true}} {
+		_, err := root.Issue(ca.Request{Cluster: id, Identity: member(t, id, fingerprint.Node, "a"), PublicKey: test.key.Public()})
+		if errors.Is(err, ca.ErrPolicy) != test.refused {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -37,8 +37,8 @@ type Rules struct {
 	// Recorder records every certificate before it is released. Nil: nothing is recorded.
 	Recorder Recorder
 	// Policy is asked for each member's leaf, with the lifetime that the profile grants. It refuses by an error, or
-	// shortens by a smaller lifetime; zero or a longer one leaves it as it is, and nothing else can be changed by it. Nil:
-	// all that the profile allows is allowed. It is called by several goroutines at once if Issue is.
+	// shortens by a smaller lifetime; zero or a longer one leaves it as it is, and nothing else can be changed by it.
+	// Nil: all that the profile allows is allowed. It is called by several goroutines at once if Issue is.
 	Policy func(r Request, granted time.Duration) (time.Duration, error)
 	// LongestLeaf is the longest life of a member's leaf, for members that are renewed by hand; the issuer's end is the
 	// limit in any case. Zero: 90 days.
@@ -57,7 +57,8 @@ func (a *Authority) Under(r Rules) *Authority {
 const drawAgain = 2
 
 // release signs a draft and records it. A crash after the record and before the certificate reached anybody leaves a
-// record of a certificate that nobody has, which harms nobody; the other way round there would be one that nobody knows of.
+// record of a certificate that nobody has, which harms nobody; the other way round there would be one that nobody knows
+// of.
 func (d *draft) release(signer crypto.Signer, recorder Recorder) (*x509.Certificate, error) {
 	for tries := 0; ; tries++ {
 		c, err := d.sign(signer)

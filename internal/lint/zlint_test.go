@@ -81,13 +81,12 @@ type maker struct {
 	t       *testing.T
 	keys    keystore.Keys
 	cluster fingerprint.ClusterID
-	made    int
 }
 
-func (m *maker) key(a keystore.Algorithm) keystore.Signer {
+// key makes the key of a label, or finds it: RSA takes long.
+func (m *maker) key(label string, a keystore.Algorithm) keystore.Signer {
 	m.t.Helper()
-	m.made++
-	k, err := m.keys.Generate(context.Background(), fmt.Sprintf("k%d", m.made), a)
+	k, err := m.keys.Generate(context.Background(), label, a)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -96,7 +95,7 @@ func (m *maker) key(a keystore.Algorithm) keystore.Signer {
 
 func (m *maker) root(generation int, a keystore.Algorithm, now time.Time) *ca.Authority {
 	m.t.Helper()
-	root, err := ca.CreateRoot(m.key(a), ca.RootRequest{Cluster: m.cluster, Generation: generation, Name: "Example & Co", Now: now})
+	root, err := ca.CreateRoot(m.key(fmt.Sprintf("root-%d", generation), a), ca.RootRequest{Cluster: m.cluster, Generation: generation, Name: "Example & Co", Now: now})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -105,7 +104,7 @@ func (m *maker) root(generation int, a keystore.Algorithm, now time.Time) *ca.Au
 
 func (m *maker) intermediate(root *ca.Authority, a keystore.Algorithm, now time.Time) *ca.Authority {
 	m.t.Helper()
-	key := m.key(a)
+	key := m.key("intermediate", a)
 	request, err := ca.NewIntermediateRequest(key, m.cluster)
 	if err != nil {
 		m.t.Fatal(err)
@@ -126,7 +125,7 @@ func (m *maker) below(by *ca.Authority, a keystore.Algorithm, now time.Time) map
 	m.t.Helper()
 	made := make(map[string]*x509.Certificate)
 	for _, role := range []fingerprint.Role{fingerprint.Control, fingerprint.Node, fingerprint.User} {
-		r := ca.Request{Cluster: m.cluster, Identity: fingerprint.Identity{Domain: m.cluster.Domain, Role: role, ID: "octo_pus 1"}, PublicKey: m.key(a).Public(), Now: now}
+		r := ca.Request{Cluster: m.cluster, Identity: fingerprint.Identity{Domain: m.cluster.Domain, Role: role, ID: "octo_pus 1"}, PublicKey: m.key("leaf", a).Public(), Now: now}
 		if role != fingerprint.User {
 			r.Hosts = []string{"octopus.example", "a", "10.0.0.8", "2001:db8::1"}
 		}
@@ -137,7 +136,7 @@ func (m *maker) below(by *ca.Authority, a keystore.Algorithm, now time.Time) map
 		made[string(role)] = leaf.Certificate
 	}
 	member := fingerprint.Identity{Domain: m.cluster.Domain, Role: fingerprint.Control, ID: "ca-1"}
-	document, err := by.IssueDocumentSigner(ca.DocumentRequest{Cluster: m.cluster, Member: member, PublicKey: m.key(a).Public(), Now: now})
+	document, err := by.IssueDocumentSigner(ca.DocumentRequest{Cluster: m.cluster, Member: member, PublicKey: m.key("leaf", a).Public(), Now: now})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -145,8 +144,8 @@ func (m *maker) below(by *ca.Authority, a keystore.Algorithm, now time.Time) map
 	return made
 }
 
-// A18, A10, B8: zlint finds no error and nothing to warn of in any certificate that we make, of any algorithm, before and
-// after the year in which the form of dates changes.
+// A18, A10, B8: zlint finds no error and nothing to warn of in any certificate that we make, of any algorithm, before
+// and after the year in which the form of dates changes.
 func TestZLint(t *testing.T) {
 	registry := rfcLints(t)
 	for _, a := range []keystore.Algorithm{keystore.P256, keystore.P384, keystore.Ed25519, keystore.RSA3072, keystore.RSA2048} {
