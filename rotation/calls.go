@@ -143,8 +143,7 @@ func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Iden
 			return news, err
 		}
 	}
-	asked, ok := p.asked[peer]
-	news.Renew = ok && asked == ask.Leaf
+	news.Renew = slices.Contains(p.asked[peer], ask.Leaf)
 	return news, nil
 }
 

@@ -224,8 +224,10 @@ func (c *Cluster) RequestRenewal(ctx context.Context, ids ...fingerprint.Identit
 	}
 	for n, id := range ids {
 		_, err := c.update(ctx, id, func(m Member) (Member, error) {
-			if m.Renew = m.Leaf; m.Report != nil {
-				m.Renew = m.Report.Leaf // the answer with a newer one may have been lost
+			m.Renew = []fingerprint.Certificate{m.Leaf}
+			if m.Report != nil && m.Report.Leaf != m.Leaf {
+				// The answer with the newer one was lost, or its report is on the way.
+				m.Renew = append(m.Renew, m.Report.Leaf)
 			}
 			return m, nil
 		})

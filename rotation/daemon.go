@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ type publication struct {
 	recent   registries // the last ones, this one among them
 	whole    []byte     // document of registry for who holds none of them
 	members  []Member
-	asked    map[fingerprint.Identity]fingerprint.Certificate // leaves that an operator wants replaced
+	asked    map[fingerprint.Identity][]fingerprint.Certificate // leaves that an operator wants replaced
 }
 
 // Daemon makes a CA daemon of the control member self, which signs documents with the given signer. It does nothing
@@ -232,12 +233,12 @@ func (d *Daemon) find(ctx context.Context) (*publication, error) {
 	if _, err := c.publish(ctx, held, d.self, d.documents); err != nil {
 		return nil, err
 	}
-	p := &publication{trust: held, asked: make(map[fingerprint.Identity]fingerprint.Certificate)}
+	p := &publication{trust: held, asked: make(map[fingerprint.Identity][]fingerprint.Certificate)}
 	if err := d.signRegistry(ctx, p); err != nil {
 		return nil, err
 	}
 	for _, m := range p.members {
-		if !m.Renew.IsZero() && m.Report != nil && m.Renew == m.Report.Leaf {
+		if len(m.Renew) > 0 {
 			p.asked[m.Identity] = m.Renew
 		}
 	}
@@ -291,23 +292,11 @@ func (d *Daemon) replace(p *publication) error {
 		return fmt.Errorf("the store went back from state %v to %v: it was restored; nothing is done until an operator adopts a state", old.trust.bundle.Version, p.trust.bundle.Version)
 	}
 	d.published = p
-	if old == nil || old.trust.digest != p.trust.digest || old.registry.Registry.Version() != p.registry.Registry.Version() || !sameAsked(old.asked, p.asked) {
+	if old == nil || old.trust.digest != p.trust.digest || old.registry.Registry.Version() != p.registry.Registry.Version() || !maps.EqualFunc(old.asked, p.asked, slices.Equal) {
 		close(d.changed)
 		d.changed = make(chan struct{})
 	}
 	return nil
-}
-
-func sameAsked(a, b map[fingerprint.Identity]fingerprint.Certificate) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for id, leaf := range a {
-		if b[id] != leaf {
-			return false
-		}
-	}
-	return true
 }
 
 // upkeep is what a state needs from time to time: a control member's next key is promoted, document signers get new

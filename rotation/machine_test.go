@@ -471,7 +471,7 @@ func FuzzDecodeMember(f *testing.F) {
 	full := Member{
 		Identity: identities[0], Hosts: []string{"a.example", "192.0.2.1"}, Current: fingerprint.Key{1}, Next: fingerprint.Key{2},
 		Listed: fingerprint.Version{Term: 1, Number: 2}, Requests: 3, Leaf: fingerprint.Certificate{4}, Issuer: fingerprint.Key{5},
-		NotAfter: epoch.UTC(), Renew: fingerprint.Certificate{4},
+		NotAfter: epoch.UTC(), Renew: []fingerprint.Certificate{{4}},
 		Report: &verify.Report{
 			Member: identities[0], Count: 1, Serving: true, Algorithms: known, Proven: []fingerprint.Key{{5}},
 			Refusals: []verify.Refused{{Peer: identities[1], Reason: verify.UnknownIssuer}}, Clock: epoch.UTC(),

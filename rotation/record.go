@@ -14,18 +14,18 @@ import (
 // Member is the CA's one record of a member. Every writer (join, issue, re-key, report, remove) changes it by
 // compare-and-swap, so that none of them can cross.
 type Member struct {
-	Identity fingerprint.Identity    `json:"identity"`
-	Hosts    []string                `json:"hosts,omitempty"`
-	Current  fingerprint.Key         `json:"current"`         // the key it serves
-	Next     fingerprint.Key         `json:"next,omitzero"`   // the key that is to follow it
-	Listed   fingerprint.Version     `json:"listed,omitzero"` // first registry, or state for control, with the newer of the two
-	Requests uint64                  `json:"requests"`        // counter of the last request for a next key
-	Leaf     fingerprint.Certificate `json:"leaf,omitzero"`   // issued last
-	Issuer   fingerprint.Key         `json:"issuer,omitzero"` // root that issued it
-	NotAfter time.Time               `json:"not_after,omitzero"`
-	Renew    fingerprint.Certificate `json:"renew,omitzero"`   // the leaf that an operator wants replaced
-	Report   *verify.Report          `json:"report,omitempty"` // the newest
-	Revoked  *Revocation             `json:"revoked,omitempty"`
+	Identity fingerprint.Identity      `json:"identity"`
+	Hosts    []string                  `json:"hosts,omitempty"`
+	Current  fingerprint.Key           `json:"current"`         // the key it serves
+	Next     fingerprint.Key           `json:"next,omitzero"`   // the key that is to follow it
+	Listed   fingerprint.Version       `json:"listed,omitzero"` // first registry, or state for control, with the newer of the two
+	Requests uint64                    `json:"requests"`        // counter of the last request for a next key
+	Leaf     fingerprint.Certificate   `json:"leaf,omitzero"`   // issued last
+	Issuer   fingerprint.Key           `json:"issuer,omitzero"` // root that issued it
+	NotAfter time.Time                 `json:"not_after,omitzero"`
+	Renew    []fingerprint.Certificate `json:"renew,omitempty"`  // leaves that an operator wants replaced, whichever is served
+	Report   *verify.Report            `json:"report,omitempty"` // the newest
+	Revoked  *Revocation               `json:"revoked,omitempty"`
 }
 
 // admits says whether somebody who holds key is this member: the error is ErrRevoked or ErrOldKey when not.

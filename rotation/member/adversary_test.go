@@ -352,6 +352,13 @@ func TestRenewalAfterLostAnswer(t *testing.T) {
 	if n, err := c.cluster.RequestRenewal(t.Context(), a.Identity()); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
+	// It might as well serve the newer one, and only its report be late: then that one is to be replaced.
+	newer := c.record(a.Identity()).Leaf
+	held := a.Live().Credentials()
+	news, err := daemon.State(t.Context(), before, rotation.Ask{State: held.Bundle.Version, Registry: held.Registry.Version(), Leaf: newer})
+	if err != nil || !news.Renew {
+		t.Errorf("with the newer leaf: %v, %v", news.Renew, err)
+	}
 	c.until("a serves a newer leaf", func(rotation.Status) bool {
 		m := c.record(a.Identity())
 		return m.Report.Leaf != before.Leaf && m.Report.Leaf == m.Leaf

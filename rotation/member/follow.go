@@ -82,7 +82,7 @@ func (f *follower) rejoin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := f.install(ctx, news); err != nil {
+		if err := f.install(ctx, heard{news, f.live.Self().Leaf}); err != nil {
 			return err
 		}
 		if err := f.settleLeaf(ctx); err != nil {
@@ -112,9 +112,15 @@ func (f *follower) holds(wait time.Duration) rotation.Ask {
 	return ask
 }
 
+// heard is news, and the leaf that was served when they were asked for.
+type heard struct {
+	rotation.News
+	leaf fingerprint.Certificate
+}
+
 // poll asks for news for ever. What it heard goes out through answers, and what became of it comes back through next;
 // after a failure, of either, the next question waits. It ends with ctx, or with an error that is final.
-func (f *follower) poll(ctx context.Context, next <-chan error, answers chan<- rotation.News, ended chan<- error) {
+func (f *follower) poll(ctx context.Context, next <-chan error, answers chan<- heard, ended chan<- error) {
 	var pace pacer
 	var err error
 	for {
@@ -123,7 +129,7 @@ func (f *follower) poll(ctx context.Context, next <-chan error, answers chan<- r
 			return
 		case <-time.After(pace.after(err)):
 		}
-		var news rotation.News
+		var news heard
 		if news, err = f.ask(ctx); final(err) {
 			ended <- err
 			return
@@ -147,14 +153,14 @@ func (f *follower) poll(ctx context.Context, next <-chan error, answers chan<- r
 
 // ask puts one question. A swap under way ends a question that speaks of what was live before it, and with it a
 // connection that was made so, and it is asked anew.
-func (f *follower) ask(ctx context.Context) (news rotation.News, err error) {
+func (f *follower) ask(ctx context.Context) (news heard, err error) {
 	for swapped := true; swapped && ctx.Err() == nil; {
 		news, swapped, err = f.askOnce(ctx)
 	}
 	return news, err
 }
 
-func (f *follower) askOnce(ctx context.Context) (news rotation.News, swapped bool, err error) {
+func (f *follower) askOnce(ctx context.Context) (news heard, swapped bool, err error) {
 	changed := f.live.Changed()
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -165,13 +171,15 @@ func (f *follower) askOnce(ctx context.Context) (news rotation.News, swapped boo
 			cancel()
 		}
 	}()
-	news, err = f.ca.state(asking, f.holds(pollWait))
+	ask := f.holds(pollWait)
+	news.leaf = ask.Leaf
+	news.News, err = f.ca.state(asking, ask)
 	return news, err != nil && asking.Err() != nil, err
 }
 
 // follow is the life of a member after its boot.
 func (f *follower) follow(ctx context.Context) error {
-	answers, next, ended := make(chan rotation.News), make(chan error, 1), make(chan error, 1)
+	answers, next, ended := make(chan heard), make(chan error, 1), make(chan error, 1)
 	go f.poll(ctx, next, answers, ended)
 	for {
 		err := f.settle(ctx)
@@ -191,9 +199,12 @@ func (f *follower) follow(ctx context.Context) error {
 			f.renew, f.rekey = true, f.rekey || t.rekey
 			f.waiting = append(f.waiting, t)
 		case news := <-answers:
+			known := f.renew
 			err := f.install(ctx, news)
 			if err != nil {
 				f.cfg.Log.Warn("news from the CA are not taken", "member", f.Identity(), "error", err)
+			} else if known && news.Renew {
+				err = errKnown // a renewal that fails must not become a question without pause
 			}
 			next <- err
 		}
@@ -261,6 +272,9 @@ func nextLook(look time.Duration, now, renewAt time.Time) time.Duration {
 
 // errHold says that a CA daemon answered, and that the member may not serve yet: not everybody knows its key.
 var errHold = errors.New("may not serve yet")
+
+// errKnown says that an answer told nothing new.
+var errKnown = errors.New("known already")
 
 // errWait says that a next key may not be served yet.
 var errWait = errors.New("next key waits")
@@ -348,8 +362,8 @@ func (f *follower) serve(ctx context.Context, chain [][]byte, key crypto.Signer,
 
 // install follows the chain of signed states to its end, each checked against the one before, and makes the last
 // durable, then live; then the registry.
-func (f *follower) install(ctx context.Context, news rotation.News) error {
-	f.renew = f.renew || news.Renew
+func (f *follower) install(ctx context.Context, news heard) error {
+	f.renew = f.renew || news.Renew && news.leaf == f.live.Self().Leaf // else it was done meanwhile
 	c := f.live.Credentials()
 	now := time.Now()
 	for _, signed := range news.States {
