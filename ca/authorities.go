@@ -54,7 +54,8 @@ func (s *Authorities) Signer(key fingerprint.Key) (*Authority, error) {
 // Without removes the authority of a key. What it issued and has not expired now (zero: the present) is looked for
 // among the recorded issuances (Log.All): while there is any, the list is returned with an error that wraps ErrNeeded;
 // with force the authority is removed all the same, and the list says who is cut off. Without any record (nil) force is
-// the only way. The error wraps fs.ErrNotExist when there is no such authority.
+// the only way. The error wraps fs.ErrNotExist when there is no such authority. When the record cannot be read to its
+// end, its error is returned; with force the authority is removed even so, and the list may lack some.
 func (s *Authorities) Without(key fingerprint.Key, recorded iter.Seq2[Issuance, error], now time.Time, force bool) (*Authorities, []Issuance, error) {
 	if _, err := s.Signer(key); err != nil || key.IsZero() {
 		return nil, nil, fmt.Errorf("ca: remove an authority: name its key: %w", errors.Join(err, fs.ErrNotExist))
@@ -63,15 +64,18 @@ func (s *Authorities) Without(key fingerprint.Key, recorded iter.Seq2[Issuance, 
 		return nil, nil, fmt.Errorf("ca: remove the authority of key %s: nothing says what it issued: %w", key.Short(), ErrNeeded)
 	}
 	needed, err := unexpired(key, recorded, now)
+	if err != nil {
+		err = fmt.Errorf("ca: remove the authority of key %s: what it issued is not known in full: %w", key.Short(), err)
+	}
 	if err != nil && !force {
-		return nil, needed, fmt.Errorf("ca: remove the authority of key %s: %w", key.Short(), err)
+		return nil, needed, err
 	}
 	if len(needed) > 0 && !force {
 		return nil, needed, fmt.Errorf("ca: remove the authority of key %s: %d certificates of it are good until %s: replace them, or force it: %w",
 			key.Short(), len(needed), lastEnd(needed).Format(time.RFC3339), ErrNeeded)
 	}
 	rest := slices.DeleteFunc(slices.Clone(s.list), func(a *Authority) bool { return a.Key() == key })
-	return &Authorities{rest}, needed, nil
+	return &Authorities{rest}, needed, err
 }
 
 // unexpired lists what an authority issued to others and has not expired.

@@ -195,7 +195,7 @@ func ExampleAuthority_Under() {
 			log.Fatal(err)
 		}
 	}
-	for i, err := range issued.All(ctx) {
+	for i, err := range issued.All(ctx, time.Time{}) {
 		fmt.Println(i.Kind, i.Identity, i.NotAfter.Sub(i.NotBefore), err)
 	}
 	witnessed := issued.Head()
@@ -308,9 +308,9 @@ func ExampleAuthorities() {
 	if _, err := signer.Issue(ca.Request{Cluster: id, Identity: node, PublicKey: key.Public()}); err != nil {
 		log.Fatal(err)
 	}
-	_, needing, err := set.Without(last.Key(), issued.All(ctx), time.Now(), false)
+	_, needing, err := set.Without(last.Key(), issued.All(ctx, time.Time{}), time.Now(), false)
 	fmt.Println(len(needing), errors.Is(err, ca.ErrNeeded))
-	_, needing, err = set.Without(last.Key(), issued.All(ctx), time.Now().Add(48*time.Hour), false)
+	_, needing, err = set.Without(last.Key(), issued.All(ctx, time.Time{}), time.Now().Add(48*time.Hour), false)
 	fmt.Println(len(needing), err)
 	// Output:
 	// 1 true

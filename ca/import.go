@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
@@ -100,10 +101,18 @@ func certifiesMembers(c *x509.Certificate, cluster fingerprint.ClusterID) error 
 			return fmt.Errorf("%q is limited to other usages than members' (serverAuth, clientAuth, documentSigning): %w", c.Subject.CommonName, ErrChain)
 		}
 	}
-	if len(c.PermittedURIDomains) > 0 && !slices.Contains(c.PermittedURIDomains, cluster.Domain) || slices.Contains(c.ExcludedURIDomains, cluster.Domain) {
+	if len(c.PermittedURIDomains) > 0 && !slices.Contains(c.PermittedURIDomains, cluster.Domain) || slices.ContainsFunc(c.ExcludedURIDomains, covers(cluster.Domain)) {
 		return fmt.Errorf("%q may not certify URIs of %q: %w", c.Subject.CommonName, cluster.Domain, ErrChain)
 	}
 	return nil
+}
+
+// covers says whether a URI constraint is about a domain: the domain itself, or one that it lies in, with a leading dot
+// or without (RFC 5280 §4.2.1.10 has the dot; to exclude, the wider reading counts).
+func covers(domain string) func(constraint string) bool {
+	return func(constraint string) bool {
+		return strings.HasSuffix("."+domain, "."+strings.TrimPrefix(constraint, "."))
+	}
 }
 
 func has(c *x509.Certificate, p purpose) bool {

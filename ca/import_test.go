@@ -259,10 +259,10 @@ func TestAuthorities(t *testing.T) {
 
 	leaf := newLeaf(t, first, id, fingerprint.Node, keystore.P256)
 	newLeaf(t, first, id, fingerprint.User, keystore.P256)
-	if rest, needing, err := s.Without(first.Key(), l.All(background), time.Time{}, false); !errors.Is(err, ca.ErrNeeded) || rest != nil || len(needing) != 2 || needing[0].Identity != leaf.Certificate.URIs[0].String() {
+	if rest, needing, err := s.Without(first.Key(), l.All(background, time.Time{}), time.Time{}, false); !errors.Is(err, ca.ErrNeeded) || rest != nil || len(needing) != 2 || needing[0].Identity != leaf.Certificate.URIs[0].String() {
 		t.Errorf("removed while it is needed by %v: %v", needing, err)
 	}
-	rest, needing, err := s.Without(first.Key(), l.All(background), time.Time{}, true)
+	rest, needing, err := s.Without(first.Key(), l.All(background, time.Time{}), time.Time{}, true)
 	if err != nil || len(needing) != 2 {
 		t.Fatalf("by force: %v, %v", needing, err)
 	}
@@ -272,13 +272,13 @@ func TestAuthorities(t *testing.T) {
 	if signer(s, first.Key()) != first.Key() {
 		t.Error("removing changed the set it was removed from")
 	}
-	if _, needing, err := s.Without(first.Key(), l.All(background), time.Now().Add(48*time.Hour), false); err != nil || len(needing) != 0 {
+	if _, needing, err := s.Without(first.Key(), l.All(background, time.Time{}), time.Now().Add(48*time.Hour), false); err != nil || len(needing) != 0 {
 		t.Errorf("after all leaves expired: %v, %v", needing, err)
 	}
 	if _, _, err := s.Without(first.Key(), nil, time.Time{}, false); !errors.Is(err, ca.ErrNeeded) {
 		t.Errorf("without records: %v", err)
 	}
-	if _, _, err := s.Without(fingerprint.Key{}, l.All(background), time.Time{}, true); err == nil {
+	if _, _, err := s.Without(fingerprint.Key{}, l.All(background, time.Time{}), time.Time{}, true); err == nil {
 		t.Error("removed without a name")
 	}
 }

@@ -100,7 +100,9 @@ func acceptIntermediate(response []byte, signer crypto.Signer, root *x509.Certif
 	if err != nil {
 		return nil, err
 	}
-	if clusterOf(root) != a.cluster {
+	// A root that was imported may name no cluster at all; what it does name must be this one.
+	named := clusterOf(root)
+	if named.UUID != "" && named.UUID != a.cluster.UUID || named.Domain != "" && named.Domain != a.cluster.Domain || a.cluster.Validate() != nil {
 		return nil, fmt.Errorf("it is of cluster %s (%s): %w", a.cluster.UUID, a.cluster.Domain, ErrChain)
 	}
 	return a, goodAuthority(chain[0], root, now)

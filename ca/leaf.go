@@ -87,13 +87,14 @@ func (a *Authority) draft(r Request) (*draft, error) {
 
 // leafProfile is the role's, with the cap that the authority's rules set.
 func (a *Authority) leafProfile(r Request) *profile {
-	if r.Job {
-		return jobProfiles[r.Identity.Role]
+	p, most := leafProfiles[r.Identity.Role], a.rules.LongestLeaf
+	if r.Job { // which the rules may shorten, and not extend
+		p = jobProfiles[r.Identity.Role]
+		most = min(most, p.most)
 	}
-	p := leafProfiles[r.Identity.Role]
-	if a.rules.LongestLeaf > 0 {
+	if most > 0 {
 		capped := *p
-		capped.most, capped.usual = a.rules.LongestLeaf, min(p.usual, a.rules.LongestLeaf)
+		capped.most, capped.usual = most, min(p.usual, most)
 		p = &capped
 	}
 	return p

@@ -81,7 +81,7 @@ func withinIssuer(c *x509.Certificate, d *draft) bool {
 }
 
 func subjectIsGood(c *x509.Certificate, d *draft) bool {
-	return bytes.Equal(c.RawSubject, d.subject) && c.Subject.CommonName != "" && len(c.Subject.Organization) == 1 &&
+	return bytes.Equal(c.RawSubject, d.subject) && c.Subject.CommonName != "" && len(c.Subject.Organization) == 1 && c.Subject.Organization[0] != "" &&
 		c.Subject.SerialNumber == d.cluster && d.cluster != ""
 }
 

@@ -205,17 +205,25 @@ func (e entry) issuance() (i Issuance, err error) {
 	return i, nil
 }
 
-// entries yields all entries in order, each after it was found to follow from the one before. It ends after an error.
-func (l *Log) entries(ctx context.Context) iter.Seq2[entry, error] {
+// entries yields all entries in order, each after it was found to follow from the one before, and whole unless it is of
+// a job that has expired now. It ends after an error.
+func (l *Log) entries(ctx context.Context, now time.Time) iter.Seq2[entry, error] {
+	if now.IsZero() {
+		now = time.Now()
+	}
 	return func(yield func(entry, error) bool) {
 		var before LogHead
 		for {
+			last := l.Head().Number // before the look: an entry that is written meanwhile is not missing
 			e, err := l.load(ctx, before.Number+1)
-			if errors.Is(err, fs.ErrNotExist) && before.Number >= l.Head().Number {
+			if errors.Is(err, fs.ErrNotExist) && before.Number >= last {
 				return
 			}
 			if err == nil && e.Previous != before.Hash {
 				err = fmt.Errorf("entry %d does not follow from entry %d: %w", e.Number, before.Number, ErrLog)
+			}
+			if err == nil && e.Issuance == nil && !(e.Job && e.NotAfter.Before(now)) {
+				err = fmt.Errorf("entry %d was taken out and is not of an expired job: %w", e.Number, ErrLog)
 			}
 			if errors.Is(err, fs.ErrNotExist) {
 				err = fmt.Errorf("entry %d is missing: %w: %w", before.Number+1, ErrLog, err)
@@ -229,10 +237,10 @@ func (l *Log) entries(ctx context.Context) iter.Seq2[entry, error] {
 }
 
 // All yields what is recorded, in order, without what was swept. It ends after an error, which wraps ErrLog when the
-// entries do not follow from each other.
-func (l *Log) All(ctx context.Context) iter.Seq2[Issuance, error] {
+// entries do not follow from each other, or one is missing that was not of a job expired now (zero: the present).
+func (l *Log) All(ctx context.Context, now time.Time) iter.Seq2[Issuance, error] {
 	return func(yield func(Issuance, error) bool) {
-		for e, err := range l.entries(ctx) {
+		for e, err := range l.entries(ctx, now) {
 			var i Issuance
 			if err == nil && e.Issuance == nil {
 				continue
@@ -252,13 +260,11 @@ func (l *Log) All(ctx context.Context) iter.Seq2[Issuance, error] {
 }
 
 // Verify reads the whole log: every entry follows from the one before, what is missing was an expired job's, and each
-// of the heads that somebody kept (a member, an auditor) is in it. The error wraps ErrLog.
+// of the heads that somebody kept (a member, an auditor) is in it: only a kept head shows that nothing was cut off at the
+// end. A zero now is the present. The error wraps ErrLog.
 func (l *Log) Verify(ctx context.Context, now time.Time, kept ...LogHead) error {
 	seen := make(map[LogHead]bool)
-	for e, err := range l.entries(ctx) {
-		if err == nil && e.Issuance == nil && !(e.Job && e.NotAfter.Before(now)) {
-			err = fmt.Errorf("entry %d was taken out and is not of an expired job: %w", e.Number, ErrLog)
-		}
+	for e, err := range l.entries(ctx, now) {
 		if err != nil {
 			return fmt.Errorf("ca: verify issuance log %q: %w", l.prefix, err)
 		}
@@ -273,9 +279,12 @@ func (l *Log) Verify(ctx context.Context, now time.Time, kept ...LogHead) error 
 }
 
 // Sweep takes out what is recorded of jobs whose certificates have expired, and says of how many. The chain stays
-// whole. Swept twice, or by several daemons at once, it is as swept once.
+// whole. Swept twice, or by several daemons at once, it is as swept once. A zero now is the present.
 func (l *Log) Sweep(ctx context.Context, now time.Time) (swept int, err error) {
-	for e, err := range l.entries(ctx) {
+	if now.IsZero() {
+		now = time.Now()
+	}
+	for e, err := range l.entries(ctx, now) {
 		expired := err == nil && e.Issuance != nil && e.Job && e.NotAfter.Before(now)
 		if expired {
 			err = l.sweep(ctx, e)

@@ -27,9 +27,9 @@ func openLog(t testing.TB, store keystore.Store) *ca.Log {
 	return l
 }
 
-func all(t testing.TB, l *ca.Log) (list []ca.Issuance) {
+func all(t testing.TB, l *ca.Log, now time.Time) (list []ca.Issuance) {
 	t.Helper()
-	for i, err := range l.All(background) {
+	for i, err := range l.All(background, now) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestEverythingIsRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var kinds []string
-	for _, i := range all(t, l) {
+	for _, i := range all(t, l, time.Time{}) {
 		kinds = append(kinds, i.Kind)
 		if i.Issuer != root.Key() {
 			t.Errorf("%s: issuer %s", i.Kind, i.Issuer.Short())
@@ -71,7 +71,7 @@ func TestEverythingIsRecorded(t *testing.T) {
 	if got := strings.Join(kinds, ", "); got != "root, node leaf, bridge, intermediate, document signer" {
 		t.Errorf("recorded: %s", got)
 	}
-	i := all(t, l)[1]
+	i := all(t, l, time.Time{})[1]
 	c := leaf.Certificate
 	if i.Identity != c.URIs[0].String() || i.Serial != fmt.Sprintf("%032x", c.SerialNumber) || i.Key != ca.KeyOf(c) ||
 		i.Certificate != fingerprint.OfCertificate(c.Raw) || !i.NotAfter.Equal(c.NotAfter) || !i.NotBefore.Equal(c.NotBefore) || i.Job {
@@ -160,7 +160,7 @@ func TestLogOfSeveralDaemons(t *testing.T) {
 	}
 	daemons.Wait()
 	l := openLog(t, store)
-	if n := len(all(t, l)); n != 4*each || l.Head().Number != 4*each {
+	if n := len(all(t, l, time.Time{})); n != 4*each || l.Head().Number != 4*each {
 		t.Errorf("%d entries, head %v", n, l.Head())
 	}
 	if err := l.Verify(background, time.Now(), l.Head()); err != nil {
@@ -237,6 +237,13 @@ func TestLogIsTamperEvident(t *testing.T) {
 		if errors.Is(err, ca.ErrLog) != want {
 			t.Errorf("%s: %v", test.name, err)
 		}
+		if test.name == "taken out as if it was swept" {
+			for _, err = range later.All(background, time.Time{}) {
+			}
+			if !errors.Is(err, ca.ErrLog) {
+				t.Errorf("%s: whoever reads it all is told %v", test.name, err)
+			}
+		}
 	}
 }
 
@@ -301,7 +308,7 @@ func TestJobsAreSwept(t *testing.T) {
 		if n, err := l.Sweep(background, step.at); err != nil || n != step.swept {
 			t.Errorf("after %s: %d swept, want %d (%v)", step.at.Sub(now), n, step.swept, err)
 		}
-		if n := len(all(t, l)); n != step.left {
+		if n := len(all(t, l, step.at)); n != step.left {
 			t.Errorf("after %s: %d left, want %d", step.at.Sub(now), n, step.left)
 		}
 		if err := l.Verify(background, step.at, kept); err != nil {
@@ -369,7 +376,7 @@ func TestLogSurvivesEveryWrite(t *testing.T) {
 			if err := next.Verify(background, now); err != nil {
 				t.Fatalf("write %d, after %t: %v", k, after, err)
 			}
-			for _, i := range all(t, next) {
+			for _, i := range all(t, next, time.Time{}) {
 				delete(released, i.Serial)
 			}
 			if len(released) > 0 {
@@ -434,7 +441,7 @@ func FuzzLog(f *testing.F) {
 			_, err = l.Sweep(background, time.Now())
 		}
 		if err == nil {
-			for _, err = range l.All(background) {
+			for _, err = range l.All(background, time.Time{}) {
 			}
 		}
 		if err != nil && !errors.Is(err, ca.ErrLog) {

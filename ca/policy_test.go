@@ -72,6 +72,13 @@ func TestLongestLeaf(t *testing.T) {
 	if err := issue(376 * day); !errors.Is(err, ca.ErrLifetime) {
 		t.Errorf("over the raised cap: %v", err)
 	}
+	root = root.Under(ca.Rules{LongestLeaf: time.Hour})
+	for _, job := range []bool{false, true} {
+		_, err := root.Issue(ca.Request{Cluster: id, Identity: member(t, id, fingerprint.Node, "n"), PublicKey: newKey(t, keystore.P256).Public(), Lifetime: 2 * time.Hour, Job: job})
+		if !errors.Is(err, ca.ErrLifetime) {
+			t.Errorf("over a lowered cap, job %t: %v", job, err)
+		}
+	}
 }
 
 // A27, B7: with the registry as the policy, a key that another member has, or that was revoked with its member, is refused,

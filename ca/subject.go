@@ -22,10 +22,10 @@ type subject struct{ organization, commonName, cluster string }
 
 // subjectOf names something of a cluster. Without a name for people the trust domain stands in.
 func subjectOf(cluster fingerprint.ClusterID, name, commonName string) subject {
-	if name == "" {
-		name = cluster.Domain
+	if name = cut(name, maxName); name == "" {
+		name = cut(cluster.Domain, maxName)
 	}
-	return subject{cut(name, maxName), cut(commonName, maxName), cluster.UUID}
+	return subject{name, cut(commonName, maxName), cluster.UUID}
 }
 
 // authoritySubject is different for each CA: a verifier that looks issuers up by name finds one and tries no other.

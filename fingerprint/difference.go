@@ -102,12 +102,9 @@ func (r *Registry) Apply(v Version, text []byte, digest [sha256.Size]byte) (*Reg
 	if r == nil {
 		r = &Registry{}
 	}
-	next, err := r.apply(v, text)
+	next, err := r.apply(v, text, digest)
 	if err != nil {
 		return nil, fmt.Errorf("fingerprint: difference after registry %v: %w", r.version, err)
-	}
-	if next.digest != digest {
-		return nil, fmt.Errorf("fingerprint: difference after registry %v: %w", r.version, ErrDifference)
 	}
 	return next, nil
 }
@@ -119,7 +116,23 @@ func applyWhole(v Version, text []byte, digest [sha256.Size]byte) (*Registry, er
 	return ParseRegistry(v, text)
 }
 
-func (r *Registry) apply(v Version, difference []byte) (*Registry, error) {
+func (r *Registry) apply(v Version, difference []byte, digest [sha256.Size]byte) (*Registry, error) {
+	b, err := r.changed(difference)
+	if err != nil {
+		return nil, err
+	}
+	// The digest first: from another base than the one meant, anything may come out, a key twice for example.
+	if b.digestText() != digest {
+		return nil, ErrDifference
+	}
+	if err := countable(b.count); err != nil {
+		return nil, err
+	}
+	return b.registry(v, digest)
+}
+
+// changed makes what a difference says of r.
+func (r *Registry) changed(difference []byte) (*builder, error) {
 	rest, err := afterForm(difference, differenceForm)
 	if err != nil {
 		return nil, err
@@ -128,7 +141,7 @@ func (r *Registry) apply(v Version, difference []byte) (*Registry, error) {
 	if err := eachLine(rest, c.line); err != nil {
 		return nil, err
 	}
-	return r.mergeCut(v, c.places, c.cutoffs)
+	return r.merged(c.places, c.cutoffs), nil
 }
 
 // changes are what a difference says.

@@ -48,10 +48,15 @@ func (r *Registry) merge(v Version, places []place) (*Registry, error) {
 
 // mergeCut is merge with other cut-offs of roles.
 func (r *Registry) mergeCut(v Version, places []place, cutoffs [len(roles)]int64) (*Registry, error) {
-	if err := countable(r.count + len(places)); err != nil {
+	b := r.merged(places, cutoffs)
+	if err := countable(b.count); err != nil {
 		return nil, err
 	}
-	b := r.builder(len(places))
+	return b.registry(v, b.digestText())
+}
+
+func (r *Registry) merged(places []place, cutoffs [len(roles)]int64) *builder {
+	b := r.builder(min(len(places), maxEntries))
 	b.cutoffs = cutoffs
 	at := 0
 	for _, p := range places {
@@ -61,7 +66,7 @@ func (r *Registry) mergeCut(v Version, places []place, cutoffs [len(roles)]int64
 		}
 	}
 	b.copy(&r.packed, at, len(r.records))
-	return b.registry(v, b.digestText())
+	return b
 }
 
 // builder makes one for what follows r, with more records about.

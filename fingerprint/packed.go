@@ -193,7 +193,7 @@ func (r *Registry) sought(id Identity) (s sought, ok bool) {
 	if !parseUUID(s.uuid[:], id.ID) {
 		s.id = id.ID
 	}
-	return s, true
+	return s, id.ID != "" // an empty one here means a UUID
 }
 
 func (s *sought) is(r record) bool {
