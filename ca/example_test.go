@@ -343,3 +343,12 @@ func ExampleAuthority_CRL() {
 	// Output:
 	// 12 1 true <nil>
 }
+
+// Hosts are judged before anything is written down.
+func ExampleCheckHosts() {
+	fmt.Println(ca.CheckHosts(fingerprint.Node, []string{"octopus.example", "192.0.2.1"}))
+	fmt.Println(ca.CheckHosts(fingerprint.Node, []string{"Octopus"}))
+	// Output:
+	// <nil>
+	// ca: "Octopus" is neither an IP address nor a lower-case DNS name: host names are not allowed
+}

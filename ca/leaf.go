@@ -184,13 +184,22 @@ func (a *Authority) issueDocumentSigner(r DocumentRequest) (*Leaf, error) {
 	return a.release(d)
 }
 
+// CheckHosts judges the hosts of a request as Issue will, for callers that write something down before they issue. The
+// error wraps ErrNames.
+func CheckHosts(role fingerprint.Role, hosts []string) error {
+	if err := new(draft).addHosts(role, hosts); err != nil {
+		return fmt.Errorf("ca: %w", err)
+	}
+	return nil
+}
+
 // addHosts sorts hosts into DNS names and IP addresses.
 func (d *draft) addHosts(role fingerprint.Role, hosts []string) error {
-	if role == fingerprint.User && len(hosts) > 0 {
-		return fmt.Errorf("a user serves no host, asked for %q: %w", hosts, ErrNames)
-	}
 	if len(hosts) > maxHosts {
 		return fmt.Errorf("%d hosts, at most %d: %w", len(hosts), maxHosts, ErrNames)
+	}
+	if role == fingerprint.User && len(hosts) > 0 {
+		return fmt.Errorf("a user serves no host, asked for %.80q: %w", hosts[0], ErrNames)
 	}
 	for _, host := range hosts {
 		if address, err := netip.ParseAddr(host); err == nil && address.Zone() == "" {
@@ -198,7 +207,7 @@ func (d *draft) addHosts(role fingerprint.Role, hosts []string) error {
 			continue
 		}
 		if !dnsName(host) {
-			return fmt.Errorf("%q is neither an IP address nor a lower-case DNS name: %w", host, ErrNames)
+			return fmt.Errorf("%.300q is neither an IP address nor a lower-case DNS name: %w", host, ErrNames)
 		}
 		d.dns = append(d.dns, host)
 	}

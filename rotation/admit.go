@@ -110,6 +110,7 @@ func (c *Cluster) admitControl(ctx context.Context, r Request, keys requestKeys,
 			control.Documents = append(control.Documents, leaf.Certificate.Raw)
 		}
 		next := s.Clone()
+		next.Control = slices.DeleteFunc(next.Control, func(x verify.Controller) bool { return x.Member == r.Member && x.Document == keys.documentKey })
 		next.Control = append(next.Control, control)
 		return next, nil
 	})
@@ -119,6 +120,9 @@ func (c *Cluster) admitControl(ctx context.Context, r Request, keys requestKeys,
 	held, err := c.load(ctx)
 	if err != nil {
 		return Answer{}, err
+	}
+	if m, _, err := c.member(ctx, r.Member); err != nil || m.Revoked != nil {
+		return Answer{}, errors.Join(err, ErrRevoked) // meanwhile; upkeep takes it out of the state
 	}
 	answer.State = held.payload
 	return answer, nil
@@ -133,12 +137,19 @@ func controls(b *verify.Bundle, member fingerprint.Identity, keys requestKeys) b
 // enrol records the member, then reads the state, then issues. In this order the driver either sees the record
 // before its next step or has committed the step before the state is read here: no joiner is left behind.
 func (c *Cluster) enrol(ctx context.Context, id fingerprint.ClusterID, r Request, keys requestKeys) (Answer, error) {
-	if err := c.claimAll(ctx, r.Member, keys); err != nil {
-		return Answer{}, err
-	}
 	record := Member{Identity: r.Member, Hosts: r.Hosts, Current: keys.memberKey}
 	value, err := record.encode()
 	if err != nil {
+		return Answer{}, err
+	}
+	// Whatever can be refused is refused before the key is claimed: a claim is for ever.
+	if err := ca.CheckHosts(r.Member.Role, r.Hosts); err != nil {
+		return Answer{}, err
+	}
+	if m, _, err := c.member(ctx, r.Member); err == nil && m.Report != nil && m.Current != keys.memberKey && m.Next != keys.memberKey {
+		return Answer{}, fmt.Errorf("it is a member already, with key %s: %w", m.Current.Short(), fs.ErrExist)
+	}
+	if err := c.claimAll(ctx, r.Member, keys); err != nil {
 		return Answer{}, err
 	}
 	_, err = c.cfg.Store.Replace(ctx, memberKey(r.Member), 0, value)
@@ -172,7 +183,9 @@ func (c *Cluster) sameMember(ctx context.Context, want Member, now time.Time) er
 		switch {
 		case m.Revoked != nil:
 			return m, ErrRevoked
-		case m.Current == want.Current:
+		case m.Current == want.Current && m.Leaf.IsZero():
+			return want, nil // never released: the hosts may be others
+		case m.Current == want.Current || m.Next == want.Current:
 			return m, nil
 		case m.Report != nil || accepted || m.Identity.Role == fingerprint.Control:
 			return m, fmt.Errorf("it is a member already, with key %s: %w", m.Current.Short(), fs.ErrExist)
@@ -269,18 +282,24 @@ func (c *Cluster) Remove(ctx context.Context, id fingerprint.Identity, reason st
 }
 
 func (c *Cluster) remove(ctx context.Context, id fingerprint.Identity, reason string) error {
-	if _, _, err := c.member(ctx, id); err != nil {
+	m, _, err := c.member(ctx, id)
+	if err != nil {
+		return err
+	}
+	revoked := &Revocation{At: time.Now().UTC().Truncate(time.Second), Reason: reason}
+	m.Revoked = revoked
+	if _, err := m.encode(); err != nil { // before anything is changed
 		return err
 	}
 	// The trust state first: of two control members that are removed at the same moment, its compare-and-swap lets one
 	// stay. A crash after it leaves a member that nobody accepts, and that a second call removes.
-	err := c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return withoutControl(s, id) })
+	err = c.change(ctx, func(s *verify.Bundle, _ time.Time) (*verify.Bundle, error) { return withoutControl(s, id) })
 	if err != nil {
 		return err
 	}
 	_, err = c.update(ctx, id, func(m Member) (Member, error) {
 		if m.Revoked == nil {
-			m.Revoked = &Revocation{At: time.Now().UTC().Truncate(time.Second), Reason: reason}
+			m.Revoked = revoked
 		}
 		return m, nil
 	})

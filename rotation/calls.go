@@ -82,7 +82,7 @@ func (d *Daemon) state(ctx context.Context, peer verify.Peer, ask Ask) (News, er
 	if _, err := d.caller(ctx, peer); err != nil {
 		return News{}, err
 	}
-	if ask.Wait <= 0 || d.now() == nil {
+	if p := d.now(); ask.Wait <= 0 || p == nil || p.trust.bundle.Version.Less(ask.State) {
 		if _, err := d.refresh(ctx); err != nil {
 			return News{}, err
 		}
@@ -126,6 +126,9 @@ func (d *Daemon) news(ctx context.Context, p *publication, peer fingerprint.Iden
 	current := p.trust.bundle.Version
 	if ask.State.Term != current.Term && !ask.State.IsZero() {
 		return news, fmt.Errorf("%w: you hold state %v of another term than %v", ErrRefused, ask.State, current)
+	}
+	if current.Less(ask.State) {
+		return news, fmt.Errorf("%w: you hold state %v, the newest here is %v: this CA daemon lags, or its store was restored", ErrRefused, ask.State, current)
 	}
 	from := ask.State.Number
 	size := 0
@@ -264,6 +267,9 @@ func (d *Daemon) renew(ctx context.Context, peer verify.Peer, r Renewal) (Renewe
 		return Renewed{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if key != m.Current {
+		if _, err := requestNext(m, key, r.Counter); err != nil { // before the key is claimed, which is for ever
+			return Renewed{}, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
 		if wait, err := d.list(ctx, peer, key, r.Counter); err != nil || wait != "" {
 			return Renewed{Wait: wait}, err
 		}
@@ -281,8 +287,10 @@ func (d *Daemon) renew(ctx context.Context, peer verify.Peer, r Renewal) (Renewe
 // list records a next key and says why it may not be served yet; "" when it may.
 func (d *Daemon) list(ctx context.Context, peer verify.Peer, key fingerprint.Key, counter uint64) (string, error) {
 	c := d.cluster
-	if err := c.claim(ctx, peer.Identity.String(), key); err != nil {
+	if err := c.claim(ctx, peer.Identity.String(), key); errors.Is(err, ErrKeyInUse) {
 		return "", fmt.Errorf("%w: %w", ErrRefused, err)
+	} else if err != nil {
+		return "", err
 	}
 	m, err := c.update(ctx, peer.Identity, func(m Member) (Member, error) {
 		if err := m.admits(peer.Key); err != nil || m.Next == key {

@@ -213,11 +213,11 @@ type look struct {
 }
 
 func (d *Daemon) lookOnce(ctx context.Context, l *look) {
-	ctx, cancel := context.WithTimeout(ctx, lookBound)
-	defer cancel()
 	defer close(l.done)
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	defer cancel()
 	d.mu.Lock()
 	d.next = nil
 	d.mu.Unlock()
@@ -299,11 +299,19 @@ func (d *Daemon) replace(p *publication) error {
 	return nil
 }
 
-// upkeep is what a state needs from time to time: a control member's next key is promoted, document signers get new
+// upkeep is what a state needs from time to time: a control member's next key is promoted, one that was removed leaves,
+// document signers get new
 // certificates, and the state is issued again before it goes stale. It returns nil when nothing is due.
 func (c *Cluster) upkeep(ctx context.Context, v View) (*verify.Bundle, error) {
 	for _, m := range v.Members {
-		if m.Identity.Role != fingerprint.Control || m.Revoked != nil {
+		if m.Identity.Role != fingerprint.Control {
+			continue
+		}
+		if m.Revoked != nil {
+			// It was removed while it was being admitted; the last one stays.
+			if next, err := withoutControl(v.State, m.Identity); err == nil && next != nil {
+				return next, nil
+			}
 			continue
 		}
 		if next := controlKeys(v.State, m); next != nil {

@@ -47,10 +47,29 @@ type Revocation struct {
 
 // encode gives the record's value.
 func (m Member) encode() ([]byte, error) {
-	if m.Revoked != nil && len(m.Revoked.Reason) > maxReason {
-		return nil, fmt.Errorf("rotation: member record of %q: reason of %d bytes, at most %d", m.Identity, len(m.Revoked.Reason), maxReason)
+	if err := m.bounded(); err != nil {
+		return nil, err
 	}
-	return json.Marshal(m)
+	value, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	// What is written can be read by everybody, or it is not written: text that is not UTF-8 comes back as another.
+	var read Member
+	if err := json.Unmarshal(value, &read); err != nil {
+		return nil, fmt.Errorf("rotation: member record of %q: %w", m.Identity, err)
+	}
+	if again, err := json.Marshal(read); err != nil || !bytes.Equal(again, value) {
+		return nil, fmt.Errorf("rotation: member record of %q: a host or a reason is not UTF-8 text", m.Identity)
+	}
+	return value, nil
+}
+
+func (m Member) bounded() error {
+	if m.Revoked != nil && len(m.Revoked.Reason) > maxReason {
+		return fmt.Errorf("rotation: member record of %q: reason of %d bytes, at most %d", m.Identity, len(m.Revoked.Reason), maxReason)
+	}
+	return nil
 }
 
 // decodeMember reads a record's value. Whatever encode would not write is refused: a field twice, or an unknown one,
@@ -66,8 +85,8 @@ func decodeMember(value []byte) (Member, error) {
 	if m.Current.IsZero() || m.Current == m.Next {
 		return Member{}, fmt.Errorf("rotation: member record of %q has no key, or one key twice", m.Identity)
 	}
-	again, err := m.encode()
-	if err != nil {
+	again, err := json.Marshal(m)
+	if err := errors.Join(err, m.bounded()); err != nil {
 		return Member{}, err
 	}
 	if !bytes.Equal(again, value) {

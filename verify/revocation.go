@@ -60,7 +60,7 @@ func (j *chainJudgement) newest(c, issuer *x509.Certificate) (best *x509.Revocat
 			bad = &Refusal{Reason: MalformedCRL, Detail: fmt.Sprintf("%s: %s", found.field, found.detail), Remedy: "let the issuer make its CRL again"}
 			continue
 		}
-		if best == nil || crl.ThisUpdate.After(best.ThisUpdate) {
+		if best == nil || crl.ThisUpdate.After(best.ThisUpdate) || crl.ThisUpdate.Equal(best.ThisUpdate) && crl.Number.Cmp(best.Number) > 0 {
 			best = crl
 		}
 	}

@@ -146,15 +146,21 @@ func TestOwnListRevokes(t *testing.T) {
 	w := newWorld(t, 1)
 	gone := w.issue(1, w.member(fingerprint.Node, "a"), newKey(t, keystore.P256), w.now)
 	stays := w.issue(1, w.member(fingerprint.Node, "b"), newKey(t, keystore.P256), w.now)
-	crl, err := w.roots[0].CRL(ca.CRLRequest{Number: 1, Revoked: []x509.RevocationListEntry{{SerialNumber: gone.SerialNumber, RevocationTime: w.now}}, Now: w.now})
+	crl, err := w.roots[0].CRL(ca.CRLRequest{Number: 2, Revoked: []x509.RevocationListEntry{{SerialNumber: gone.SerialNumber, RevocationTime: w.now}}, Now: w.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := w.roots[0].CRL(ca.CRLRequest{Number: 1, Now: w.now}) // of the same second
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(w.roots[0].Certificate())
 	for leaf, want := range map[*x509.Certificate]verify.Reason{gone: verify.CertificateRevoked, stays: "accepted"} {
-		if _, err := verify.Chain([]*x509.Certificate{leaf}, verify.ChainOptions{Roots: roots, CRLs: []*x509.RevocationList{crl}}, w.now); reason(err) != want {
-			t.Errorf("%v, want %s", err, want)
+		for _, crls := range [][]*x509.RevocationList{{crl}, {before, crl}, {crl, before}} {
+			if _, err := verify.Chain([]*x509.Certificate{leaf}, verify.ChainOptions{Roots: roots, CRLs: crls}, w.now); reason(err) != want {
+				t.Errorf("%v, want %s", err, want)
+			}
 		}
 	}
 }

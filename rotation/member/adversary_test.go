@@ -11,11 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -400,5 +402,105 @@ func TestAskAfterTheEnd(t *testing.T) {
 	}
 	if err := a.Renew(context.Background()); !errors.Is(err, member.ErrEnded) {
 		t.Error(err)
+	}
+}
+
+// What cannot be written so that everybody reads it again is refused, and the CA goes on: one byte must not make a record
+// that nobody can read.
+func TestNoTextThatIsNone(t *testing.T) {
+	c := newCluster(t, verify.Rules{})
+	a := c.node("a")
+	for _, reason := range []string{"stolen \xff", strings.Repeat("x", 2000)} {
+		if err := c.cluster.Remove(t.Context(), a.Identity(), reason); err == nil {
+			t.Errorf("removed for %.20q", reason)
+		}
+	}
+	b, err := c.id.Member(fingerprint.Node, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr := requestFor(t, newKey(t), b)
+	for _, host := range []string{"x\xff", "Node A"} {
+		if _, err := c.cluster.Admit(t.Context(), rotation.Request{Member: b, CSR: csr, Hosts: []string{host}}); err == nil {
+			t.Errorf("admitted with host %q", host)
+		}
+	}
+	// The key is not spent by what was refused, and the name is free.
+	if _, err := c.cluster.Admit(t.Context(), rotation.Request{Member: b, CSR: csr, Hosts: []string{"b.example"}}); err != nil {
+		t.Error(err)
+	}
+	if err := c.cluster.Remove(t.Context(), a.Identity(), "stolen"); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.cluster.Status(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A member that holds a newer state than the CA's store, which was restored then, is told so, and does not ask without
+// pause.
+func TestStoreIsOlderThanMember(t *testing.T) {
+	c := newCluster(t, verify.Rules{})
+	a := c.node("a")
+	documents, err := c.control.Documents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := c.cluster.Daemon(c.control.Identity(), documents)
+	for _, number := range []uint64{9, math.MaxUint64} {
+		_, err := daemon.State(t.Context(), a.Live().Self(), rotation.Ask{State: fingerprint.Version{Term: 1, Number: number}, Leaf: a.Live().Self().Leaf, Wait: time.Hour})
+		if !errors.Is(err, rotation.ErrRefused) || errors.Is(err, rotation.ErrUnpublished) {
+			t.Errorf("state 1.%d: %v", number, err)
+		}
+	}
+}
+
+// A refused request for a next key leaves nothing behind.
+func TestRefusedKeyIsNotClaimed(t *testing.T) {
+	c := newCluster(t, verify.Rules{})
+	a := c.node("a")
+	documents, err := c.control.Documents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := c.cluster.Daemon(c.control.Identity(), documents)
+	count := func() int {
+		records, _, err := c.cfg.Store.List(t.Context(), "keys/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(records)
+	}
+	before := count()
+	for range 3 {
+		if _, err := daemon.Renew(t.Context(), a.Live().Self(), rotation.Renewal{CSR: requestFor(t, newKey(t), a.Identity())}); !errors.Is(err, rotation.ErrReplayed) {
+			t.Error(err)
+		}
+	}
+	if n := count(); n != before {
+		t.Errorf("%d keys claimed by refused requests", n-before)
+	}
+}
+
+// A member that serves its next key, of which the CA has not heard yet, is enrolled again with that one.
+func TestReenrolWithNextKey(t *testing.T) {
+	c := newCluster(t, verify.Rules{})
+	a := c.node("a")
+	documents, err := c.control.Documents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := requestFor(t, newKey(t), a.Identity())
+	daemon := c.cluster.Daemon(c.control.Identity(), documents)
+	if renewed, err := daemon.Renew(t.Context(), a.Live().Self(), rotation.Renewal{CSR: next, Counter: 1}); err != nil || renewed.Wait != "" {
+		t.Fatal(renewed.Wait, err)
+	}
+	for _, csr := range [][]byte{next, requestFor(t, a.Live().Credentials().Key, a.Identity())} {
+		if _, err := c.cluster.Admit(t.Context(), rotation.Request{Member: a.Identity(), CSR: csr}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.cluster.Admit(t.Context(), rotation.Request{Member: a.Identity(), CSR: requestFor(t, newKey(t), a.Identity())}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("with a third key: %v", err)
 	}
 }

@@ -77,7 +77,7 @@ func (f *follower) rejoin(ctx context.Context) error {
 	if _, err := f.report(ctx, false); err != nil {
 		return err
 	}
-	for {
+	for range maxRejoins {
 		news, err := f.ca.state(ctx, f.holds(0))
 		if err != nil {
 			return err
@@ -100,6 +100,7 @@ func (f *follower) rejoin(ctx context.Context) error {
 			return f.disk.dropKeys(ctx)
 		}
 	}
+	return errors.New("the CA daemon says again and again that another state is in force than it has told")
 }
 
 // holds is what the member tells the CA when it asks for news.

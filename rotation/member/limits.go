@@ -13,6 +13,7 @@ const (
 	dialTimeout = 5 * time.Second
 	retryFirst  = 100 * time.Millisecond
 	retryMost   = 5 * time.Second
+	maxRejoins  = 8                // states that may be committed while one boot is reported
 	bootBound   = 15 * time.Second // without any CA daemon for so long, a member serves what its disk holds
 	heartbeat   = 10 * time.Minute // a report even when nothing changed
 	refusalPoll = 5 * time.Second  // a look at whom the member refused, while a rollover runs
