@@ -125,10 +125,12 @@ func (f *follower) poll(ctx context.Context, next <-chan error, answers chan<- h
 	var pace pacer
 	var err error
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pace.after(err)):
+		if pause := pace.after(err); pause > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
 		}
 		var news heard
 		if news, err = f.ask(ctx); final(err) {
@@ -268,7 +270,7 @@ func (f *follower) pause(err error) time.Duration {
 // nextLook is how long to wait for the renewal's moment. The wait is short, and the moment is held against the wall
 // clock after each: a machine that slept, or whose clock was set, renews a minute after it is back at the latest.
 func nextLook(look time.Duration, now, renewAt time.Time) time.Duration {
-	return max(0, min(look, renewAt.Sub(now)))
+	return max(time.Millisecond, min(look, renewAt.Sub(now)))
 }
 
 // errHold says that a CA daemon answered, and that the member may not serve yet: not everybody knows its key.

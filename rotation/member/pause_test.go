@@ -10,9 +10,9 @@ import (
 func TestWallClockIsLookedAt(t *testing.T) {
 	now := time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC)
 	for _, test := range []struct{ until, want time.Duration }{
-		{-30 * 24 * time.Hour, 0}, // slept past it
-		{-1, 0},
-		{0, 0},
+		{-30 * 24 * time.Hour, time.Millisecond}, // slept past it
+		{-1, time.Millisecond},
+		{0, time.Millisecond},
 		{time.Second, time.Second},
 		{clockPoll, clockPoll},
 		{12 * time.Hour, clockPoll},
