@@ -222,7 +222,9 @@ func TestDriverIsKilled(t *testing.T) {
 		}
 		// Somewhere in one of the phases, each in turn.
 		begun := []verify.Phase{verify.Settled, verify.Trust, verify.Switch, verify.Drop}[n%4]
-		if err := s.until(ctx, func(now rotation.Status) bool { return now.State.Phase == begun || now.State.Phase == verify.Settled && now.State.Signer == n+2 }); err != nil {
+		if err := s.until(ctx, func(now rotation.Status) bool {
+			return now.State.Phase == begun || now.State.Phase == verify.Settled && now.State.Signer == n+2
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if err := sleep(ctx, rand.N(50*time.Millisecond)); err != nil {
