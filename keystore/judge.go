@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -142,11 +143,55 @@ func private(path string, info fs.FileInfo) error {
 
 // guardedParents refuses a path in which anybody on the system could put another directory in place of ours.
 func guardedParents(path string) error {
-	path, err := filepath.EvalSymlinks(path)
+	places, err := waysTo(path)
 	if err != nil {
 		return err
 	}
-	return eachAbove(path, sticky)
+	for _, place := range places {
+		if err := eachAbove(place, sticky); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waysTo follows a path element by element and returns where each link on the way stands, and last what the path stands
+// for. No link leads to any of them. Whoever may change a directory above one of them can lead the path elsewhere.
+func waysTo(path string) (places []string, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if !modesMeanSomething { // nothing will be judged above them
+		path, err = filepath.EvalSymlinks(path)
+		return []string{path}, err
+	}
+	at, rest := "/", strings.Split(path, "/")
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		next := filepath.Join(at, name) // ".." too: no link leads to at
+		info, err := os.Lstat(next)
+		if err != nil {
+			return nil, err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			at = next
+			continue
+		}
+		if places = append(places, next); len(places) > maxLinks {
+			return nil, fmt.Errorf("%s leads through more than %d links", path, maxLinks)
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return nil, err
+		}
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return append(places, at), nil
 }
 
 // eachAbove judges each directory above a path that no link leads to.

@@ -7,6 +7,8 @@ const MaxValue = 256 << 10
 
 // Bounds on what comes from outside.
 const (
+	maxLinks = 40 // on the way to a file, as in Linux
+
 	maxLabel   = 64
 	maxKey     = 512
 	maxSegment = 200      // a file name, with room for a suffix

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
@@ -82,22 +81,14 @@ func unwritable(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// guardedWay looks at the directories that lead to a name, and at those of the file that it stands for: whoever owns
+// guardedWay looks at the directories that lead to a file, and at those that lead to each link on the way: whoever owns
 // one of them, or may write to it, can put another file there.
 func guardedWay(path string, open fs.FileInfo) error {
-	path, err := filepath.Abs(path)
+	places, err := waysTo(path)
 	if err != nil {
 		return err
 	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	target, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
-	}
-	if named, err := os.Stat(target); err != nil || !os.SameFile(named, open) {
+	if named, err := os.Lstat(places[len(places)-1]); err != nil || !os.SameFile(named, open) {
 		return fmt.Errorf("%s: %w", path, errReplaced)
 	}
 	trusted := func(dir string, info fs.FileInfo) error {
@@ -106,8 +97,8 @@ func guardedWay(path string, open fs.FileInfo) error {
 		}
 		return sticky(dir, info)
 	}
-	for _, way := range []string{target, filepath.Join(dir, filepath.Base(path))} {
-		if err := eachAbove(way, trusted); err != nil {
+	for _, place := range places {
+		if err := eachAbove(place, trusted); err != nil {
 			return err
 		}
 	}

@@ -228,6 +228,44 @@ func TestReadWhileLinkChanges(t *testing.T) {
 	}
 }
 
+// A link in the middle of the way stands somewhere too: who may write there leads the path elsewhere.
+func TestLinkOnTheWay(t *testing.T) {
+	if !modesMeanSomething {
+		t.Skip("modes mean nothing here")
+	}
+	closed, open := t.TempDir(), t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(closed, "v1"), 0o700))
+	must(t, os.WriteFile(filepath.Join(closed, "v1", "roots"), []byte("x"), 0o600))
+	must(t, os.Symlink(filepath.Join(closed, "v1"), filepath.Join(open, "current")))
+	must(t, os.Symlink(filepath.Join(open, "current"), filepath.Join(closed, "latest")))
+	must(t, os.Symlink("latest", filepath.Join(closed, "relative")))
+	must(t, os.Symlink("loop", filepath.Join(closed, "loop")))
+	read := func(dir, name string) error {
+		_, err := ReadFile(filepath.Join(dir, name, "roots"), Trusted)
+		return err
+	}
+	for _, name := range []string{"v1", "latest", "relative", "../" + filepath.Base(closed) + "/v1"} {
+		if err := read(closed, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := read(closed, "loop"); err == nil {
+		t.Error("a link to itself was followed to an end")
+	}
+	must(t, os.Chmod(open, 0o777))
+	if err := read(open, "current"); err == nil {
+		t.Error("a link that anybody may replace leads to what is trusted")
+	}
+	for _, name := range []string{"latest", "relative"} {
+		if err := read(closed, name); err == nil {
+			t.Errorf("%s: a link to a link that anybody may replace leads to what is trusted", name)
+		}
+	}
+	if err := read(closed, "v1"); err != nil {
+		t.Error(err)
+	}
+}
+
 // The way is judged for the file that was opened: when the name stands for another by then, it is looked at again.
 func TestWayOfAnotherFile(t *testing.T) {
 	dir := t.TempDir()

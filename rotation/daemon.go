@@ -49,7 +49,8 @@ func (c *Cluster) Daemon(self fingerprint.Identity, documents crypto.Signer) *Da
 }
 
 // Run publishes what is committed and drives rollovers until ctx ends, whose error it returns. A daemon that was
-// killed at any instruction is continued by the next Run, here or elsewhere.
+// killed at any instruction is continued by the next Run, here or elsewhere. A look at the store that is under way when
+// Run returns may go on for up to half a minute: give the store back after that.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
