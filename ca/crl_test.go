@@ -17,6 +17,7 @@ import (
 
 	"github.com/clusterca/clusterca/ca"
 	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/outside"
 	"github.com/clusterca/clusterca/keystore"
 )
 
@@ -55,12 +56,12 @@ func TestCRL(t *testing.T) {
 			rootFile, list := writePEM(t, "root", "CERTIFICATE", root.Certificate().Raw), writePEM(t, "crl", "X509 CRL", crl.Raw)
 			for name, leaf := range map[string]*ca.Leaf{"gone": gone, "stays": stays} {
 				file := writePEM(t, name, "CERTIFICATE", leaf.Certificate.Raw)
-				out, err := exec.Command(tool(t, "openssl"), "verify", "-x509_strict", "-crl_check", "-CAfile", rootFile, "-CRLfile", list, file).CombinedOutput()
+				out, err := exec.Command(outside.Program(t, "openssl"), "verify", "-x509_strict", "-crl_check", "-CAfile", rootFile, "-CRLfile", list, file).CombinedOutput()
 				if revoked := strings.Contains(string(out), "certificate revoked"); revoked != (name == "gone") || (err == nil) != (name == "stays") {
 					t.Errorf("openssl about the one that %s: %v\n%s", name, err, out)
 				}
 			}
-			out, err := exec.Command(tool(t, "certtool"), "--verify-crl", "--load-ca-certificate", rootFile, "--infile", list).CombinedOutput()
+			out, err := exec.Command(outside.Program(t, "certtool"), "--verify-crl", "--load-ca-certificate", rootFile, "--infile", list).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "Verified") || strings.Contains(string(out), "Not verified") {
 				t.Errorf("certtool: %v\n%s", err, out)
 			}

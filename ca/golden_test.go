@@ -13,21 +13,9 @@ import (
 
 	"github.com/clusterca/clusterca/ca"
 	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/outside"
 	"github.com/clusterca/clusterca/keystore"
 )
-
-// tool finds an independent judge. In CI it must be there.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: test.sh installs it", name)
-		}
-		t.Skipf("%s is missing: test.sh installs it", name)
-	}
-	return path
-}
 
 func newID(t testing.TB) fingerprint.ClusterID {
 	t.Helper()
@@ -100,11 +88,11 @@ func judges(t *testing.T, root *x509.Certificate, between []*x509.Certificate, l
 	if len(between) > 0 {
 		args = append(args, "-untrusted", write(t, between...))
 	}
-	if out, err := exec.Command(tool(t, "openssl"), append(args, write(t, leaf))...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(outside.Program(t, "openssl"), append(args, write(t, leaf))...).CombinedOutput(); err != nil {
 		t.Errorf("openssl: %v\n%s", err, out)
 	}
 	chain := append([]*x509.Certificate{leaf}, between...)
-	cmd := exec.Command(tool(t, "certtool"), "--verify", "--verify-profile="+profile, "--load-ca-certificate", write(t, root), "--infile", write(t, chain...))
+	cmd := exec.Command(outside.Program(t, "certtool"), "--verify", "--verify-profile="+profile, "--load-ca-certificate", write(t, root), "--infile", write(t, chain...))
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Verified. The certificate is trusted") {
 		t.Errorf("certtool: %v\n%s", err, out)
 	}
@@ -190,12 +178,12 @@ func TestRequestAndOpenSSL(t *testing.T) {
 	if err := os.WriteFile(ours, der, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(tool(t, "openssl"), "req", "-inform", "DER", "-in", ours, "-verify", "-noout", "-text").CombinedOutput()
+	out, err := exec.Command(outside.Program(t, "openssl"), "req", "-inform", "DER", "-in", ours, "-verify", "-noout", "-text").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), node.String()) {
 		t.Errorf("openssl: %v\n%s", err, out)
 	}
 	theirs := filepath.Join(dir, "theirs.der")
-	out, err = exec.Command(tool(t, "openssl"), "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", filepath.Join(dir, "key"),
+	out, err = exec.Command(outside.Program(t, "openssl"), "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", filepath.Join(dir, "key"),
 		"-subj", "/CN=anything", "-outform", "DER", "-out", theirs).CombinedOutput()
 	if err != nil {
 		t.Fatalf("openssl: %v\n%s", err, out)

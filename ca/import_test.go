@@ -18,6 +18,7 @@ import (
 
 	"github.com/clusterca/clusterca/ca"
 	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/outside"
 	"github.com/clusterca/clusterca/keystore"
 )
 
@@ -38,7 +39,7 @@ func newCorporate(t *testing.T) *corporate {
 
 func (c *corporate) openssl(args ...string) {
 	c.t.Helper()
-	cmd := exec.Command(tool(c.t, "openssl"), args...)
+	cmd := exec.Command(outside.Program(c.t, "openssl"), args...)
 	cmd.Dir = c.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		c.t.Fatalf("openssl %v: %v\n%s", args, err, out)
@@ -100,7 +101,7 @@ func TestExternalChain(t *testing.T) {
 		roots.AddCert(anchor)
 		between.AddCert(leaf.Issuer)
 		_, inGo := leaf.Certificate.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
-		err := exec.Command(tool(t, "openssl"), "verify", "-x509_strict", "-partial_chain", "-CAfile", write(t, anchor), "-untrusted", write(t, leaf.Issuer), write(t, leaf.Certificate)).Run()
+		err := exec.Command(outside.Program(t, "openssl"), "verify", "-x509_strict", "-partial_chain", "-CAfile", write(t, anchor), "-untrusted", write(t, leaf.Issuer), write(t, leaf.Certificate)).Run()
 		if (inGo == nil) != (err == nil) {
 			t.Errorf("crypto/x509: %v, openssl: %v", inGo, err)
 		}
@@ -355,7 +356,7 @@ func forgedCopy(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	der[len(der)-1] ^= 1
 	parsed, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Skip("the changed signature does not parse")
+		t.Fatal(err) // x509 does not look into signatures when it parses
 	}
 	return parsed
 }

@@ -431,7 +431,7 @@ func FuzzLog(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		store := keystore.NewMemory()
 		if _, err := store.Replace(background, "issued/entry/00000000000000000001", 0, value); err != nil {
-			t.Skip()
+			return // a store takes no such value
 		}
 		l, err := ca.OpenLog(background, store, "issued")
 		if err == nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/clusterca/clusterca/ca"
 	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/outside"
 	"github.com/clusterca/clusterca/keystore"
 )
 
@@ -96,7 +97,7 @@ func TestDecodeRequest(t *testing.T) {
 	id := newID(t)
 	node := member(t, id, fingerprint.Node, "octopus")
 	dir := t.TempDir()
-	cmd := exec.Command(tool(t, "openssl"), "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+	cmd := exec.Command(outside.Program(t, "openssl"), "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
 		"-keyout", dir+"/key.pem", "-out", dir+"/request.pem", "-subj", "/CN=octopus", "-text")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -145,7 +146,7 @@ func newExternal(t *testing.T) external {
 	t.Helper()
 	dir := t.TempDir()
 	e := external{filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca.key")}
-	cmd := exec.Command(tool(t, "openssl"), "req", "-x509", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+	cmd := exec.Command(outside.Program(t, "openssl"), "req", "-x509", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
 		"-keyout", e.key, "-out", e.certificate, "-subj", "/CN=External", "-addext", "keyUsage=critical,keyCertSign")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	. "github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/outside"
 )
 
 func certificate(t *testing.T) []byte {
@@ -32,10 +33,7 @@ func certificate(t *testing.T) []byte {
 
 // A73: what openssl prints of a certificate is read, SHA-1 by its own name only.
 func TestWhatOpenSSLPrints(t *testing.T) {
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed")
-	}
+	path := outside.Program(t, "openssl")
 	der := certificate(t)
 	printed := func(hash string) string {
 		cmd := exec.Command(path, "x509", "-inform", "DER", "-noout", "-fingerprint", hash)

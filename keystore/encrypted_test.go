@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/clusterca/clusterca/internal/outside"
 )
 
 // says is where a fixed passphrase comes from.
@@ -28,23 +30,10 @@ func says(passphrase string) Passphrase {
 	return func(context.Context, string) ([]byte, error) { return []byte(passphrase), nil }
 }
 
-// tool finds an independent judge. In CI it must be there.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: test.sh installs it", name)
-		}
-		t.Skipf("%s is missing: test.sh installs it", name)
-	}
-	return path
-}
-
 // judge runs a tool; what it says goes into the error.
 func judge(t *testing.T, name string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
+	cmd := exec.Command(outside.Program(t, name), args...)
 	var says bytes.Buffer
 	cmd.Stderr = &says
 	out, err := cmd.Output()
@@ -93,7 +82,7 @@ func TestOthersReadEncrypted(t *testing.T) {
 					t.Errorf("openssl %q reads another key", args)
 				}
 			}
-			if out, err := exec.Command(tool(t, "openssl"), "pkey", "-in", file, "-passin", "pass:wrong", "-noout").CombinedOutput(); err == nil {
+			if out, err := exec.Command(outside.Program(t, "openssl"), "pkey", "-in", file, "-passin", "pass:wrong", "-noout").CombinedOutput(); err == nil {
 				t.Errorf("openssl opens it with another passphrase: %s", out)
 			}
 			if a != Ed25519 {

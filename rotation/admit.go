@@ -121,8 +121,12 @@ func (c *Cluster) admitControl(ctx context.Context, r Request, keys requestKeys,
 	if err != nil {
 		return Answer{}, err
 	}
-	if m, _, err := c.member(ctx, r.Member); err != nil || m.Revoked != nil {
-		return Answer{}, errors.Join(err, ErrRevoked) // meanwhile; upkeep takes it out of the state
+	m, _, err := c.member(ctx, r.Member)
+	if err == nil && m.Revoked != nil {
+		err = ErrRevoked // meanwhile; upkeep takes it out of the state
+	}
+	if err != nil {
+		return Answer{}, err
 	}
 	answer.State = held.payload
 	return answer, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clusterca/clusterca/fingerprint"
+	"github.com/clusterca/clusterca/internal/outside"
 	"github.com/clusterca/clusterca/keystore"
 	"github.com/clusterca/clusterca/verify"
 )
@@ -156,14 +157,7 @@ func TestStolenRetiredRoot(t *testing.T) {
 // openssl is asked in a test of its own, which is counted as skipped where openssl is missing.
 func openssl(t *testing.T, good bool, roots, between []*x509.Certificate, leaf *x509.Certificate) {
 	t.Run("openssl", func(t *testing.T) {
-		path, err := exec.LookPath("openssl")
-		if err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal("openssl is missing: test.sh installs it")
-			}
-			t.Skip("openssl is missing")
-		}
-		askOpenSSL(t, path, good, roots, between, leaf)
+		askOpenSSL(t, outside.Program(t, "openssl"), good, roots, between, leaf)
 	})
 }
 

@@ -40,7 +40,7 @@ var never = map[string][]string{
 }
 
 // apart are those that nobody imports.
-var apart = []string{"", "internal/ladder", "internal/apilist", "internal/testcount"}
+var apart = []string{"", "internal/ladder", "internal/apilist", "internal/testcount", "internal/outside"}
 
 type listed struct {
 	ImportPath string

@@ -225,17 +225,17 @@ func TestSwapUnderHandshakes(t *testing.T) {
 	server, client := lives[0].ServerConfig(nodes), lives[1].ClientConfig(verify.Member(lives[0].Identity()))
 	address := serveTLS(t, server)
 	var stop atomic.Bool
-	var good atomic.Int64
+	var good counted
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
 			for !stop.Load() {
 				conn, err := talk(address, client)
+				good.add(err)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				good.Add(1)
 				conn.Close()
 			}
 		})
@@ -256,13 +256,10 @@ func TestSwapUnderHandshakes(t *testing.T) {
 			if n == 2 {
 				c.Bundle = shared[1]
 			}
-			before := good.Load()
 			if err := lives[i].Install(c); err != nil {
 				t.Fatalf("step %d of %s: %v", n, name, err)
 			}
-			for good.Load() < before+20 && !t.Failed() {
-				time.Sleep(time.Millisecond) // until handshakes have gone through
-			}
+			good.more(20)
 		}
 	}
 	stop.Store(true)
@@ -278,7 +275,41 @@ func TestSwapUnderHandshakes(t *testing.T) {
 	if n := len(conn.ConnectionState().PeerCertificates); n != 1 {
 		t.Errorf("%d certificates are presented after the drop", n)
 	}
-	t.Logf("%d handshakes", good.Load())
+	t.Logf("%d handshakes", good.n)
+}
+
+// counted counts handshakes, for whoever waits for more of them.
+type counted struct {
+	mu     sync.Mutex
+	n      int
+	failed bool
+	change chan struct{} // closed at the next
+}
+
+func (c *counted) add(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	c.failed = c.failed || err != nil
+	if c.change != nil {
+		close(c.change)
+		c.change = nil
+	}
+}
+
+// more returns when so many more were made, or one failed.
+func (c *counted) more(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for until := c.n + n; c.n < until && !c.failed; {
+		if c.change == nil {
+			c.change = make(chan struct{})
+		}
+		next := c.change
+		c.mu.Unlock()
+		<-next
+		c.mu.Lock()
+	}
 }
 
 func reparse(t *testing.T, b *verify.Bundle) *verify.Bundle {

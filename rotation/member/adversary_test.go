@@ -40,6 +40,16 @@ func newKey(t *testing.T) keystore.Signer {
 	return key
 }
 
+// daemonOf is one more CA daemon of the control member, which does nothing by itself.
+func (c *cluster) daemonOf(cluster *rotation.Cluster) *rotation.Daemon {
+	c.t.Helper()
+	documents, err := c.control.Documents(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return cluster.Daemon(c.control.Identity(), documents)
+}
+
 func requestFor(t *testing.T, key crypto.Signer, id fingerprint.Identity) []byte {
 	t.Helper()
 	csr, err := ca.NewRequest(key, id)
@@ -204,11 +214,7 @@ func TestDaemonRemovesItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Its own daemon must not sign that: members ask for a signer that the state itself names.
-	documents, err := c.control.Documents(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := c.cluster.Daemon(c.control.Identity(), documents)
+	old := c.daemonOf(c.cluster)
 	if _, err := old.State(t.Context(), a.Live().Self(), rotation.Ask{}); !errors.Is(err, rotation.ErrUnpublished) {
 		t.Errorf("the removed daemon signs: %v", err)
 	}
@@ -285,10 +291,6 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.Store = troubled{c.cfg.Store}
-	documents, err := c.control.Documents(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +298,7 @@ func TestFailover(t *testing.T) {
 	heard := make(chan string, 100)
 	broken := &http.Server{
 		TLSConfig: c.control.Live().ServerConfig(verify.AnyOf(fingerprint.Node)),
-		Handler:   spying(member.Handler(cluster.Daemon(c.control.Identity(), documents)), heard),
+		Handler:   spying(member.Handler(c.daemonOf(cluster)), heard),
 	}
 	go broken.ServeTLS(listener, "", "")
 	defer broken.Close()
@@ -343,11 +345,7 @@ func TestRenewalAfterLostAnswer(t *testing.T) {
 	c := newCluster(t, verify.Rules{})
 	a := c.node("a")
 	before := a.Live().Self()
-	documents, err := c.control.Documents(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	daemon := c.cluster.Daemon(c.control.Identity(), documents)
+	daemon := c.daemonOf(c.cluster)
 	if _, err := daemon.Renew(t.Context(), before, rotation.Renewal{CSR: requestFor(t, a.Live().Credentials().Key, a.Identity())}); err != nil {
 		t.Fatal(err)
 	}
@@ -442,11 +440,7 @@ func TestNoTextThatIsNone(t *testing.T) {
 func TestStoreIsOlderThanMember(t *testing.T) {
 	c := newCluster(t, verify.Rules{})
 	a := c.node("a")
-	documents, err := c.control.Documents(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	daemon := c.cluster.Daemon(c.control.Identity(), documents)
+	daemon := c.daemonOf(c.cluster)
 	for _, number := range []uint64{9, math.MaxUint64} {
 		_, err := daemon.State(t.Context(), a.Live().Self(), rotation.Ask{State: fingerprint.Version{Term: 1, Number: number}, Leaf: a.Live().Self().Leaf, Wait: time.Hour})
 		if !errors.Is(err, rotation.ErrRefused) || errors.Is(err, rotation.ErrUnpublished) {
@@ -459,11 +453,7 @@ func TestStoreIsOlderThanMember(t *testing.T) {
 func TestRefusedKeyIsNotClaimed(t *testing.T) {
 	c := newCluster(t, verify.Rules{})
 	a := c.node("a")
-	documents, err := c.control.Documents(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	daemon := c.cluster.Daemon(c.control.Identity(), documents)
+	daemon := c.daemonOf(c.cluster)
 	count := func() int {
 		records, _, err := c.cfg.Store.List(t.Context(), "keys/")
 		if err != nil {

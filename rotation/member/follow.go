@@ -226,7 +226,7 @@ func (f *follower) settle(ctx context.Context) error {
 		err = f.settleKey(ctx)
 	}
 	if err == nil {
-		f.finish(nil)
+		f.finish()
 	}
 	return errors.Join(err, f.settleReport(ctx))
 }
@@ -242,9 +242,10 @@ func (f *follower) settleReport(ctx context.Context) error {
 	return f.disk.dropKeys(ctx)
 }
 
-func (f *follower) finish(err error) {
+// finish tells those who asked that it is done.
+func (f *follower) finish() {
 	for _, t := range f.waiting {
-		t.done <- err
+		t.done <- nil
 	}
 	f.waiting = nil
 }
